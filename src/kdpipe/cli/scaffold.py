@@ -27,13 +27,14 @@ import yaml
 from torch.nn import functional as F
 
 from kdpipe.config import load
+from kdpipe.config.schema import Study
 from kdpipe.data import cards
 from kdpipe.data.cards import DatasetCard
 from kdpipe.data.imagefolder import class_folders, custom_card, reader
 from kdpipe.errors import KdpipeError
 from kdpipe.models import factory
 from kdpipe.models.family import Shape
-from kdpipe.plan import estimate, planner
+from kdpipe.plan import estimate, planner, teacher_outputs
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs.files import write_bytes
 
@@ -245,9 +246,10 @@ def init_study(
         if share is not None:
             notes.append(f"note: {share:.0%} of each class are held out as the test set")
     text = format_study(source, path, card, sizes, minutes, card_path)
-    content = load.parse_yaml(text.encode(), str(path))
-    study = load.validate_study(content, str(path), path.parent)
-    plan = planner.build_plan(study)
+    study, plan = _plan_text(text, path)
+    if cheaper := _find_cheaper_outputs(plan):
+        text = format_study(source, path, card, sizes, minutes, card_path, cheaper)
+        study, plan = _plan_text(text, path)
     _check_absent(path)  # again: reading the images has taken time
     write_bytes(path, text.encode())
     messages = [
@@ -347,6 +349,22 @@ def _format_class_counts(card: DatasetCard) -> str:
 
 
 # Sizes.
+
+
+def _plan_text(text: str, path: Path) -> tuple[Study, Plan]:
+    """Return the study of a text and its plan."""
+    content = load.parse_yaml(text.encode(), str(path))
+    study = load.validate_study(content, str(path), path.parent)
+    return study, planner.build_plan(study)
+
+
+def _find_cheaper_outputs(plan: Plan) -> str | None:
+    """Return the `teacher_outputs` with which a study takes less than with `auto`, if any does."""
+    prices = teacher_outputs.price_outputs(estimate.build_cost_model(plan, "cpu", {}))
+    if prices is None:
+        return None
+    way, seconds = prices.cheapest
+    return way if seconds < prices.planned else None
 
 
 def fit_sizes(images: ImageCounts, minutes: float, cores: int, step_timer: StepTimer) -> StudySizes:
@@ -512,6 +530,7 @@ def format_study(
     sizes: StudySizes,
     minutes: float,
     card_path: Path | None,
+    outputs: str | None = None,
 ) -> str:
     """Return the text of a study file.
 
@@ -526,6 +545,8 @@ def format_study(
         That were allowed.
     card_path : Path or None
         The card, if it is not beside the images.
+    outputs : str, optional
+        The value of `teacher_outputs`, where it is not the default.
 
     Returns
     -------
@@ -562,6 +583,10 @@ def format_study(
     )
     data_lines.append(f"  flip: {str(is_flipped).lower()}  # {reason}")
     lr = 0.1 if sizes.batch >= 128 else 0.05
+    reasons = {
+        "live": "costs less here than a table of all views, which few epochs would use",
+        "table": "of all views, once for each teacher: costs less here than live teachers",
+    }
     rows = {
         "study": _quote_yaml(source.name),
         "seeds": f"{list(range(1, sizes.seeds + 1))}  # three give an interval, five a narrow one",
@@ -577,6 +602,7 @@ def format_study(
         ),
         "experiments": "  # each is teachers x students x methods (plain KD if none is named)\n"
         f"  - {{name: first, teachers: [{sizes.teacher}], students: [{sizes.student}]}}",
+        **({"teacher_outputs": f"{outputs}  # {reasons[outputs]}"} if outputs else {}),
         "tables": "{teacher_size: [first]}  # of the report, beside its verdicts",
     }
     steps = ", ".join(

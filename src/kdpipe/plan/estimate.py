@@ -352,6 +352,42 @@ class CostModel:
             _get_network(node)
         )
 
+    def estimate_student(self, run: Run, outputs: str) -> float:
+        """Estimate the seconds of a student with other teacher outputs than planned.
+
+        Parameters
+        ----------
+        run : Run
+            The student.
+        outputs : {'live', 'table'}
+            Whether its teacher is live; a logit cache is a job of its own.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
+        work = self._estimate_run(run, outputs == "live")
+        return self._start_seconds + work * self._get_correction(run.network)
+
+    def estimate_cache(self, teacher: Run, images: int) -> float:
+        """Estimate the seconds of the logit cache of a teacher, planned or not.
+
+        Parameters
+        ----------
+        teacher : Run
+            The teacher.
+        images : int
+            Images times views.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
+        work = self._estimate_cache(teacher, images)
+        return self._start_seconds + work * self._get_correction(teacher.network)
+
     def estimate_done(self, node: Node, epochs: int) -> float:
         """Estimate the seconds that the first epochs of a run have taken.
 
@@ -421,12 +457,10 @@ class CostModel:
         """Estimate the seconds of a job's own work, before any correction."""
         match node:
             case Run():
-                return self._estimate_run(node)
+                return self._estimate_run(node, not node.logit_caches)
             case LogitCache():
                 images = node.multiply_adds / max(1, node.parent.cost.multiply_adds)
-                return self._add_reading(
-                    self.plan.card, images, images * self._get_image_seconds(node.parent)
-                )
+                return self._estimate_cache(node.parent, images)
             case Probe():
                 data = node.spec.data
                 images = data.train_size + data.validation + node.card.test
@@ -438,6 +472,11 @@ class CostModel:
             case ExportEval():
                 return self._estimate_export_eval(node)
 
+    def _estimate_cache(self, teacher: Run, images: float) -> float:
+        """Estimate the forward passes of a teacher over images in every view."""
+        seconds = images * self._get_image_seconds(teacher)
+        return self._add_reading(self.plan.card, images, seconds)
+
     def _estimate_export_eval(self, export_eval: ExportEval) -> float:
         """Estimate PyTorch and both graphs on the images, which are read once."""
         card = self.plan.card
@@ -447,7 +486,7 @@ class CostModel:
             + EXPORT_SECONDS
         )
 
-    def _estimate_run(self, run: Run) -> float:
+    def _estimate_run(self, run: Run, is_live: bool) -> float:
         """Estimate steps, validation after each epoch, and the evaluation at the end."""
         card, data, recipe = self.plan.card, run.spec.data, run.spec.recipe
         val, train, epochs = data.validation, data.train_size, run.epochs
@@ -466,7 +505,7 @@ class CostModel:
                 n_unlabelled / recipe.batch_size
             )  # they take as long as more steps of the batch size
             seconds += speed.setup + steps * speed.step + epochs * speed.epoch
-        if run.spec.method and not run.logit_caches:  # a live teacher classifies every image
+        if run.spec.method and is_live:  # a live teacher classifies every image
             teacher_images = train * run.spec.method["kd_epochs"] + n_unlabelled
             seconds += teacher_images * sum(
                 self._get_image_seconds(parent) for parent in run.parents
@@ -511,7 +550,7 @@ class CostModel:
         for name, run in self.plan.runs.items():
             record = self.records.get(name)
             if record and record["status"] == "done" and run.epochs and "seconds" in record:
-                estimated = self._estimate_run(run)
+                estimated = self._estimate_run(run, not run.logit_caches)
                 ratios.append((run.network, estimated, record["seconds"]["total"] / estimated))
         return ratios
 

@@ -21,10 +21,9 @@ from kdpipe.plan.resources import (
     format_size,
 )
 from kdpipe.plan.status import STATES
+from kdpipe.plan.teacher_outputs import WORTHWHILE_SHARE, group_students, list_caches
 from kdpipe.runs import recipe
 from kdpipe.text import format_count, join_names
-
-WORTHWHILE_SHARE = 0.9  # of the operations: a smaller saving is not mentioned
 
 
 def render_plan_json(plan: Plan, states: dict[str, str]) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def render_plan_json(plan: Plan, states: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def render_plan_text(plan: Plan, states: dict[str, str]) -> str:
+def render_plan_text(plan: Plan, states: dict[str, str], prices: str | None = None) -> str:
     """Return the plan on one screen: by role, by block, and in total.
 
     Parameters
@@ -106,6 +105,8 @@ def render_plan_text(plan: Plan, states: dict[str, str]) -> str:
         The plan.
     states : dict of str to str
         State of each node, by name.
+    prices : str, optional
+        What `teacher_outputs.describe_prices` says of it.
 
     Returns
     -------
@@ -133,7 +134,8 @@ def render_plan_text(plan: Plan, states: dict[str, str]) -> str:
             for label, variant_runs in _group_by_variant(plan, block.name).items():
                 lines.append(_format_row(plan, f"  {label}", variant_runs, states))
     lines += ["", _format_header(""), _format_row(plan, "all runs, each once", runs, states)]
-    lines += _format_teaching(plan)
+    lines += _format_teaching(plan, prices is not None)
+    lines += [prices] if prices else []
     lines += _format_unlabelled(plan)
     if plan.ensembles:
         text = _format_states(plan.ensembles, states)
@@ -168,22 +170,14 @@ def format_run_count(plan: Plan) -> str:
     return format_count(len(plan.runs), "run") + (f" in {splits} splits" if splits > 1 else "")
 
 
-def _format_teaching(plan: Plan) -> list[str]:
+def _format_teaching(plan: Plan, has_prices: bool) -> list[str]:
     """Describe what teacher outputs cost live and from logit caches; the study chooses.
 
     Loss terms that read more than logits leave no choice, nor do mixed images.
     """
-    logit_runs: list[Run] = []
-    feature_runs: list[Run] = []
-    mixed_runs: list[Run] = []
-    for run in plan.runs.values():
-        if run.spec.teacher is None or run.spec.method is None:
-            continue
-        is_live = run.spec.teacher.outputs == "live"
-        needs_features = is_live and methods.required_features(run.spec.method)
-        group = mixed_runs if recipe.enabled_mixes(run.spec.recipe) else logit_runs
-        (feature_runs if needs_features else group).append(run)
-    lines = _format_output_choice(plan, logit_runs)
+    students = group_students(plan)
+    feature_runs, mixed_runs = students.features, students.mixed
+    lines = _format_output_choice(plan, students.logits, has_prices)
     if mixed_runs:
         live_macs = sum(run.teacher_multiply_adds for run in mixed_runs)
         ways = dict.fromkeys(
@@ -231,8 +225,11 @@ def _format_unlabelled(plan: Plan) -> list[str]:
     ]
 
 
-def _format_output_choice(plan: Plan, students: list[Run]) -> list[str]:
-    """Describe both costs for students that learn from logits alone, and the cheaper one."""
+def _format_output_choice(plan: Plan, students: list[Run], has_prices: bool) -> list[str]:
+    """Describe both costs for students that learn from logits alone.
+
+    The cheaper one is named where nothing is known of prices in seconds.
+    """
     if not students:
         return []
     views = count_views(students[0].spec.data)
@@ -270,7 +267,7 @@ def _format_output_choice(plan: Plan, students: list[Run]) -> list[str]:
         cache_macs if len(cached) == len(students) else _count_cache_cost(plan, cached, views)[1]
     )
     cheaper, cheaper_macs = ("table", cache_macs) if cache_macs < live_macs else ("live", live_macs)
-    if cheaper_macs < WORTHWHILE_SHARE * chosen_macs:
+    if not has_prices and cheaper_macs < WORTHWHILE_SHARE * chosen_macs:
         share = cheaper_macs / chosen_macs
         line += f"; teacher_outputs: {cheaper} would take {share:.0%} of these operations"
     return [line]
@@ -279,28 +276,10 @@ def _format_output_choice(plan: Plan, students: list[Run]) -> list[str]:
 def _count_cache_cost(plan: Plan, students: list[Run], views: int) -> tuple[int, int, int]:
     """Count the logit caches of students, made or not; their mult-adds and bytes."""
     costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
-    precisions: dict[int, str] = {}  # by the method, which thousands of students share
-    caches: set[tuple[str, int, str, str, int]] = set()
-    for run in students:
-        method = run.spec.method or {}
-        if id(method) not in precisions:
-            precisions[id(method)] = methods.choose_teacher_source(method, "table")
-        caches |= {
-            (member.run, member.epoch, precisions[id(method)], *part)
-            for member in run.spec.members
-            for part in _count_images(run)
-        }
-    macs = sum(costs[digest] * images for digest, _, _, _, images in caches) * views
-    size = sum(BYTES_PER_LOGIT[precision] * images for _, _, precision, _, images in caches) * views
+    caches = list_caches(students)
+    macs = sum(costs[cache.run] * cache.images for cache in caches) * views
+    size = sum(BYTES_PER_LOGIT[cache.precision] * cache.images for cache in caches) * views
     return len(caches), macs, size * plan.card.classes
-
-
-def _count_images(run: Run) -> list[tuple[str, int]]:
-    """Count the images for which a teacher's outputs are needed: labelled, and unlabelled."""
-    counts = [("labelled", run.spec.data.train_size)]
-    if n_unlabelled := (run.spec.method or {}).get("unlabelled_images"):
-        counts.append(("unlabelled", n_unlabelled))
-    return counts
 
 
 def _pair_runs_with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:

@@ -293,3 +293,34 @@ def test_one_class_is_refused(tmp_path, capsys):
     np.savez("one.npz", **synthetic_data.arrays((1, 8, 8), 1, 40, 16))
     assert "one.npz has only one class" in init(capsys, "one.npz", code=2)
     assert not Path("one.yaml").exists()
+
+
+@pytest.mark.parametrize("epochs", [1000, 240, 60])
+def test_the_cheaper_teacher_outputs_are_written(photos, capsys, monkeypatch, epochs):
+    """A table has 49 views (pad 3) or 98, and one student; `auto` takes it from half of them on."""
+    init(capsys, "my photos")
+    card, sizes = planned("my-photos.yaml").card, None
+    source = scaffold.parse_source("my photos")
+    fitted = scaffold.fit_sizes
+
+    def fit(*arguments):
+        nonlocal sizes
+        sizes = scaffold.replace(fitted(*arguments), epochs=epochs)
+        return sizes
+
+    Path("my-photos.yaml").unlink()
+    monkeypatch.setattr(scaffold, "fit_sizes", fit)
+    init(capsys, "my photos")
+    text = Path("my-photos.yaml").read_text()
+    totals = {}
+    for way in ("auto", "live", "table"):
+        outputs = None if way == "auto" else way
+        path = Path(f"{way}.yaml")
+        path.write_text(scaffold.format_study(source, path, card, sizes, 5.0, None, outputs))
+        plan = planned(path)
+        nodes = (*plan.nodes_by_name.values(), *plan.logit_caches.values())
+        model = estimate.build_cost_model(plan, "cpu", {})
+        totals[way] = sum(model.estimate_seconds(node) for node in nodes)
+    expected = load.load_study("my-photos.yaml").teacher_outputs
+    assert totals[expected] == pytest.approx(min(totals.values()))
+    assert ("teacher_outputs:" in text) == (expected != "auto")

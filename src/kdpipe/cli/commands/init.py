@@ -29,7 +29,7 @@ def run(options) -> None:
     from kdpipe.cli import scaffold
     from kdpipe.errors import KdpipeError
     from kdpipe.jobs import parent_watchdog
-    from kdpipe.plan import estimate
+    from kdpipe.plan import estimate, teacher_outputs
     from kdpipe.runs.store import Store
     from kdpipe.workflow import machine_benchmark, run_state
 
@@ -50,6 +50,8 @@ def run(options) -> None:
         plan, device, Store(), count_gpu_slots(plan.study)
     )
     print(estimate.describe_estimate(cost_model, total, states) or "all of its runs are done")
+    if prices := teacher_outputs.describe_prices(cost_model):
+        print(prices)
     quoted = shlex.quote(str(path))
     print(f"next: kdpipe run {quoted}    (or first kdpipe plan {quoted}, to see the runs)")
 

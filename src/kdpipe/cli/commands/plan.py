@@ -58,7 +58,7 @@ def _print_plan(options) -> None:
     from kdpipe.analysis.search import forecast, rounds
     from kdpipe.config import load
     from kdpipe.jobs import parent_watchdog
-    from kdpipe.plan import estimate, render, resources
+    from kdpipe.plan import estimate, render, resources, teacher_outputs
     from kdpipe.runs.integrity import data_drift
     from kdpipe.workflow import machine_benchmark, run_state
 
@@ -76,7 +76,7 @@ def _print_plan(options) -> None:
         print(json.dumps(render.render_plan_json(plan, states)))
         return
     lines = [
-        render.render_plan_text(plan, states),
+        render.render_plan_text(plan, states, teacher_outputs.describe_prices(cost_model)),
         estimate.describe_estimate(cost_model, total, states, plain_total),
     ]
     lines += [
