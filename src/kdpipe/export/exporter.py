@@ -32,7 +32,7 @@ from kdpipe.data.splits import Split
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.export import measured_files, model_card, onnx_graph, select, trained_run, verify
 from kdpipe.export.measured_files import THREADS, Latencies, MeasuredFiles
-from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile
+from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile, FileRule
 from kdpipe.export.trained_run import TrainedRun
 from kdpipe.jobs.run_record import describe_device
 from kdpipe.models.pretrained.kdpipe_export import (
@@ -100,6 +100,7 @@ def export_network(
     budget: ExportBudget | None = None,
     to: Path | None = None,
     calibrate: bool = False,
+    rule: FileRule | None = None,
 ) -> list[str]:
     """Export a run of a study.
 
@@ -117,6 +118,8 @@ def export_network(
         The folder to write; by default exports/RUN.
     calibrate : bool
         Whether to scale probabilities by a temperature that is fitted on validation.
+    rule : {'fastest', 'smallest', 'most accurate'}, optional
+        Which file of the network ships, where it is not the fastest that is not shown to be worse.
 
     Returns
     -------
@@ -144,7 +147,8 @@ def export_network(
         for file in (select.list_within_budget(export_files, budget) if budget else export_files)
         if file.candidate_index == best_file.candidate_index
     ]
-    chosen_file = select.select_file(network_files, plan.study.smallest_effect)
+    file_arguments = plan.study.smallest_effect, rule
+    chosen_file = select.select_file(network_files, *file_arguments)
     index, model_file = chosen_file.candidate_index, chosen_file.file
     to = to or Path("exports") / candidates[index].run.name
     require_absent(to)
@@ -162,7 +166,7 @@ def export_network(
             )
     outdated_notes = _find_outdated_notes(selected_build.candidate, plan, store)
     selected_build.notes.extend(outdated_notes)
-    file_text = select.describe_file_choice(network_files, chosen_file, plan.study.smallest_effect)
+    file_text = select.describe_file_choice(network_files, chosen_file, *file_arguments)
     selected_build.notes.insert(0, file_text)
     config, files = _build_files(selected_build, plan, model_file, calibrate)
     write_folder(to, files)

@@ -9,11 +9,13 @@ network is that of the best file within the budget.
 
 The contest is one of networks. Of the files of a network that are within the budget the faster on
 this machine ships, among those that validation does not show to be worse by the smallest effect
-than the best of them (95 %, over the validation images).
+than the best of them (95 %, over the validation images); or another one that is asked for by one of
+`FILE_RULES`.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,14 @@ from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs.store import Store
 from kdpipe.stats.proportions import estimate_paired_difference
 from kdpipe.text import did_you_mean
+
+FileRule = Literal["fastest", "smallest", "most accurate"]
+# What each means, in the words of the card.
+FILE_RULES: dict[FileRule, str] = {
+    "fastest": "the fastest on this machine, whatever its error",
+    "smallest": "the smallest, whatever its error",
+    "most accurate": "the one with the lowest validation error, whatever its latency",
+}
 
 
 @dataclass(frozen=True)
@@ -125,12 +135,10 @@ class ExportFile:
         )
 
 
-def require_validation(plan: Plan) -> None:
-    """Raise KdpipeError if a study has no validation images to fit a temperature on."""
+def require_validation(plan: Plan, option: str, purpose: str) -> None:
+    """Raise KdpipeError if a study has no validation images, for which an option has a purpose."""
     if not plan.card.count_validation(plan.study.data.validation):
-        raise KdpipeError(
-            "--calibrate: the study has no validation images, on which the temperature is fitted"
-        )
+        raise KdpipeError(f"{option}: the study has no validation images, on which {purpose}")
 
 
 def find_candidates(
@@ -272,10 +280,13 @@ def list_within_budget(files: Sequence[ExportFile], budget: ExportBudget) -> lis
     return fitting_files
 
 
-def select_file(files: Sequence[ExportFile], smallest_effect: float) -> ExportFile:
-    """Return the fastest file of a network that validation does not show to be worse.
+def select_file(
+    files: Sequence[ExportFile], smallest_effect: float, rule: FileRule | None = None
+) -> ExportFile:
+    """Return the file of a network that ships.
 
-    Without validation images it is the first one.
+    Without a rule it is the fastest that validation does not show to be worse; the first one
+    without validation images. Of equals the faster or more accurate one ships.
 
     Parameters
     ----------
@@ -284,7 +295,16 @@ def select_file(files: Sequence[ExportFile], smallest_effect: float) -> ExportFi
     smallest_effect : float
         In points: a file is shown to be worse if the whole interval of its difference to the best
         file is above that.
+    rule : {'fastest', 'smallest', 'most accurate'}, optional
+        Another rule.
     """
+    if rule is not None:
+        keys = {
+            "fastest": lambda file: (file.milliseconds, _nan_to_inf(file.error)),
+            "smallest": lambda file: (file.size, _nan_to_inf(file.error)),
+            "most accurate": lambda file: (_nan_to_inf(file.error), file.milliseconds),
+        }
+        return min(files, key=keys[rule])
     best = min(files, key=lambda file: (_nan_to_inf(file.error), file.milliseconds))
     if best.is_right is None:
         return files[0]
@@ -293,7 +313,10 @@ def select_file(files: Sequence[ExportFile], smallest_effect: float) -> ExportFi
 
 
 def describe_file_choice(
-    files: Sequence[ExportFile], chosen: ExportFile, smallest_effect: float
+    files: Sequence[ExportFile],
+    chosen: ExportFile,
+    smallest_effect: float,
+    rule: FileRule | None = None,
 ) -> str:
     """Return which file of a network ships, and by which rule.
 
@@ -305,12 +328,19 @@ def describe_file_choice(
         The one that does.
     smallest_effect : float
         In points.
+    rule : {'fastest', 'smallest', 'most accurate'}, optional
+        The rule, where it is not the usual one.
     """
     if len(files) == 1:
         return f"{chosen.file} ships, the only file that may."
+    facts = "; ".join(f"{file.file}: {file}" for file in files)
+    if rule is not None:
+        return (
+            f"{chosen.file} ships: of the files of the network {FILE_RULES[rule]}, as asked for "
+            f"({facts})."
+        )
     if chosen.is_right is None:
         return f"{chosen.file} ships: there are no validation images to compare the files by."
-    facts = "; ".join(f"{file.file}: {file}" for file in files)
     return (
         f"{chosen.file} ships: of the files of the network the fastest on this machine, among "
         "those that validation does not show to be worse than the best of them by "

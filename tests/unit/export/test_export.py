@@ -22,6 +22,7 @@ from kdpipe.data import splits
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.export import onnx_graph, verify
 from kdpipe.export.select import (
+    FILE_RULES,
     ExportBudget,
     ExportFile,
     describe_file_choice,
@@ -318,6 +319,40 @@ def test_of_the_files_of_a_network_the_faster_ships_that_is_not_shown_to_be_wors
     assert select_file(blind, 0.5).file == "model.onnx"
     text = describe_file_choice(files(5, 1.0), files(5, 1.0)[1], 0.5)
     assert text.startswith("model.int8.onnx ships: of the files of the network the fastest on this")
+
+
+@pytest.mark.parametrize(
+    ("rule", "file"),
+    [("fastest", "middle"), ("smallest", "tiny"), ("most accurate", "large")],
+)
+def test_another_rule_for_the_file_is_followed_and_named(rule, file):
+    """By hand; validation shows the two smaller files to be far worse."""
+    right = np.ones(1000, bool)
+    files = [
+        ExportFile(0, "large", 1.0, 900, 2.0, right),
+        ExportFile(0, "middle", 30.0, 500, 1.0, ~right),
+        ExportFile(0, "tiny", 40.0, 300, 1.5, ~right),
+    ]
+    chosen = select_file(files, 0.5, rule)
+    assert chosen.file == file
+    text = describe_file_choice(files, chosen, 0.5, rule)
+    assert text.startswith(f"{file} ships: of the files of the network the ")
+    assert FILE_RULES[rule] in text and ", as asked for (large: " in text
+    blind = [dataclasses.replace(one, is_right=None, error=float("nan")) for one in files]
+    if rule != "most accurate":
+        chosen = select_file(blind, 0.5, rule)
+        assert chosen.file == file
+        assert "as asked for" in describe_file_choice(blind, chosen, 0.5, rule)
+
+
+def test_the_card_names_the_rule_of_the_file(copied, quick, capsys):
+    assert main(["export", "study.yaml", "--smallest", "--to", "small"]) == 0
+    message = capsys.readouterr().out
+    assert "model.int8.onnx ships: of the files of the network the smallest, what" in message
+    assert json.loads(Path("small/config.json").read_text())["model"] == "model.int8.onnx"
+    assert "the smallest, whatever its error, as asked for" in Path("small/README.md").read_text()
+    with pytest.raises(SystemExit):
+        main(["export", "study.yaml", "--smallest", "--fastest", "--to", "other"])
 
 
 def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys):

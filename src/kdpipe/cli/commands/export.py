@@ -23,6 +23,13 @@ def add_arguments(parser) -> None:
     add("--within", type=_make_unit_parser(UNITS_OF_TIME), metavar="TIME", help=help)
     help = "maximum size of the file, e.g. 100kB"
     add("--at-most", type=_make_unit_parser(UNITS_OF_SIZE), metavar="SIZE", help=help)
+    group = parser.add_mutually_exclusive_group()
+    help = "ship the {} file of the network; default: the fastest that is not shown to be worse"
+    for rule in ("fastest", "smallest", "most accurate"):
+        name = f"--{rule.replace(' ', '-')}"
+        group.add_argument(
+            name, dest="rule", action="store_const", const=rule, help=help.format(rule)
+        )
     help = (
         "calibrate probabilities by a temperature fitted on validation; predicted classes stay the "
         "same"
@@ -64,13 +71,19 @@ def run(options) -> None:
     at_most = None if options.at_most is None else int(options.at_most)
     budget = select.ExportBudget(options.within, at_most)
     if options.calibrate:
-        select.require_validation(plan)
+        select.require_validation(plan, "--calibrate", "the temperature is fitted")
+    if options.rule == "most accurate":
+        select.require_validation(
+            plan, "--most-accurate", "the files are compared: choose --fastest or --smallest"
+        )
     candidates = select.find_candidates(plan, store, options.name, budget)
     measured_files.require_fit(candidates, plan, store, budget)
 
     from kdpipe.export.exporter import export_network  # it imports torch
 
-    messages = export_network(plan, store, candidates, budget, options.to, options.calibrate)
+    messages = export_network(
+        plan, store, candidates, budget, options.to, options.calibrate, options.rule
+    )
     print("\n".join(messages))
 
 
