@@ -31,6 +31,7 @@ REVISIONS = {
     "stream": 1,  # decoding, cropping and scaling of streamed images
     "table": 2,  # logit caches; 2: computed in batches that fit a CPU cache
     "probe": 1,  # features, and the classifier on them
+    "bfloat16": 1,  # teachers that answer in bfloat16: what is folded, what is cast
     "gauge": 1,  # exported graphs, their quantization and evaluation
     "standardise": 1,  # logits that loss terms see standardized
     "unlabelled": 1,  # unlabelled images: which, in which order and views, with which batch

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kdpipe.config.schema import Study
 from kdpipe.losses import method as methods
 from kdpipe.losses.method import load_terms
 from kdpipe.plan import resources, status
@@ -228,7 +229,7 @@ def _build_teacher_rows(lookup: RecordLookup) -> list[dict]:
 def _build_student_row(lookup: RecordLookup, cell: Cell) -> dict:
     """Return the row of a distilled student."""
     kind = "tried" if lookup.plan.study.is_search_cell(cell.block, cell.seed) else "student"
-    row = {"kind": kind, "block": cell.block} | _get_student_labels(cell)
+    row = {"kind": kind, "block": cell.block} | _get_student_labels(cell, lookup.plan.study)
     row |= _get_axis_columns(cell.run)
     return (
         row
@@ -237,7 +238,7 @@ def _build_student_row(lookup: RecordLookup, cell: Cell) -> dict:
     )
 
 
-def _get_student_labels(cell: Cell) -> dict:
+def _get_student_labels(cell: Cell, study: Study) -> dict:
     """Return the columns that describe a student: its path, and how it was distilled."""
     method = cell.run.spec.method
     assert method is not None  # of the run of a cell
@@ -245,7 +246,9 @@ def _get_student_labels(cell: Cell) -> dict:
         "via": " > ".join(cell.via),
         "student": cell.student,
         "method": cell.method,
-        "method_kind": methods.method_kind(method, cell.run.epochs),
+        "method_kind": methods.method_kind(
+            method, cell.run.epochs, _describe_precisions(cell.run, study)
+        ),
         **methods.report_columns(method),
         "kd_epochs": method["kd_epochs"],
         "ce_weight_after_stop": method["ce_weight_after_stop"],
@@ -254,6 +257,16 @@ def _get_student_labels(cell: Cell) -> dict:
         "step": cell.step,
         "last": cell.last,
     }
+
+
+def _describe_precisions(run: Run, study: Study) -> list[str]:
+    """Return where a student is trained or taught in another precision than the study says."""
+    taught = run.spec.teacher.teacher_precision if run.spec.teacher else study.teacher_precision
+    trained = run.spec.recipe.autocast
+    marks = [f"taught in {taught}"] if taught != study.teacher_precision else []
+    if trained != study.get_recipe(run.network).autocast:
+        marks.append(f"trained in {trained}")
+    return marks
 
 
 def _build_ensemble_row(lookup: RecordLookup, ensemble_row: EnsembleRow) -> dict:
@@ -368,9 +381,8 @@ def _get_network_labels(lookup: RecordLookup, target: str, cell: Cell) -> dict:
     """Return which network of a cell was measured: scratch run, student or teacher."""
     if target == "scratch":
         return {"student": cell.student}
-    return (_get_student_labels(cell) if target == "student" else {}) | _get_teacher_columns(
-        lookup, cell.teacher
-    )
+    labels = _get_student_labels(cell, lookup.plan.study) if target == "student" else {}
+    return labels | _get_teacher_columns(lookup, cell.teacher)
 
 
 # --- Columns

@@ -381,6 +381,13 @@ class Study(StrictModel):
         "runs along with each student; auto: a table for students whose recipe's epochs exceed "
         "half the number of views",
     )
+    teacher_precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="how teachers compute the outputs that students learn from; bfloat16: with "
+        "batch norm folded into convolutions, faster where the processor has bfloat16 arithmetic; "
+        "the accuracy of a teacher is always that of float32",
+        examples=["bfloat16"],
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="device of the runs; auto: GPUs if there are any; renames no run"
     )

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from kdpipe.devices import leases
 from kdpipe.jobs import validate
 from kdpipe.jobs.run_record import record_failures
-from kdpipe.runs import ownership, upstream
+from kdpipe.runs import ownership, records, upstream
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
 from kdpipe.runs.ownership import CACHE_INFO_FILE, STUDENTS_FOLDER
 from kdpipe.runs.spec import LogitCacheSpec
@@ -62,8 +62,10 @@ def cache_logits(
         with leases.acquire_gpu(options.device, options.runs_per_gpu):
             from kdpipe.training.teachers import cached  # torch has to find the leased GPU
 
-            cached.build_logit_cache(spec, store, options)
-    return f"{name}: made"
+            folder = cached.build_logit_cache(spec, store, options)
+        info = json.loads((folder / CACHE_INFO_FILE).read_bytes())
+    rounding = info.get(records.ROUNDING_KEY)
+    return f"{name}: made" + (f"; {records.format_rounding(rounding)}" if rounding else "")
 
 
 def release_caches(student: str, store: Store) -> None:

@@ -160,6 +160,8 @@ def _train_or_replay(
     extra: dict = {} if result.start is None else {"start": result.start}
     if recipe.ema is not None and recipe.epochs:
         extra[records.UNAVERAGED_KEY] = result.unaveraged
+    if result.teacher_rounding is not None:
+        extra[records.ROUNDING_KEY] = result.teacher_rounding
     return record | {
         "status": "done",
         **extra,

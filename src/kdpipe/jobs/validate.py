@@ -126,6 +126,10 @@ def _check_run(name: str, spec: RunSpec) -> None:
             raise KdpipeError(f"{name}: a logit cache has no outputs of its teacher's modules")
         if recipe.enabled_mixes(spec.recipe) and spec.teacher.outputs != "live":
             raise KdpipeError(f"{name}: a logit cache has no outputs for mixed images")
+        _check_teacher_precision(name, spec.teacher.teacher_precision, spec.teacher.revision)
+        terms = methods.find_fp32_terms(spec.method)
+        if spec.teacher.teacher_precision == "bfloat16" and terms:
+            raise KdpipeError(f"{name}: {terms[0]} needs a teacher that computes in float32")
 
 
 def _check_ensemble(name: str, spec: EnsembleSpec) -> None:
@@ -138,6 +142,15 @@ def _check_logit_cache(name: str, spec: LogitCacheSpec) -> None:
     _check_threads(name, spec.threads)
     if spec.precision not in ("float16", "float32"):
         raise KdpipeError(f"{name}: precision must be float16 or float32")
+    _check_teacher_precision(name, spec.teacher_precision, spec.to_dict())
+
+
+def _check_teacher_precision(name: str, precision: str, revisions: Mapping[str, Any]) -> None:
+    """Raise for an unknown precision of a teacher, and for bfloat16 without its revision."""
+    if precision not in ("float32", "bfloat16"):
+        raise KdpipeError(f"{name}: teacher_precision must be float32 or bfloat16")
+    if precision == "bfloat16" and not {"bfloat16", "bfloat16_revision"} & revisions.keys():
+        raise KeyError("bfloat16")
 
 
 def _check_probe(name: str, spec: ProbeSpec) -> None:

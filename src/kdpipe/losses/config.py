@@ -5,7 +5,7 @@
 
 import functools
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -66,6 +66,17 @@ class MethodConfig(StrictModel):
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="label smoothing of the CE term, instead of the recipe's", examples=[0.1]
+    )
+    autocast: Literal["bfloat16"] | None = Field(
+        None,
+        description="bfloat16: train the students of this method in mixed precision; null: as the "
+        "recipe says",
+        examples=["bfloat16"],
+    )
+    teacher_precision: Literal["float32", "bfloat16"] | None = Field(
+        None,
+        description="how the teacher of this method computes its outputs; null: as the study says",
+        examples=["bfloat16"],
     )
     standardise: bool = Field(
         False,

@@ -5,7 +5,7 @@ file in `losses` renames no run. KD is the exception: it was the first, and its 
 spec. The keys of a study are in `config`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +147,21 @@ def choose_teacher_source(method: Mapping[str, Any], preference: str) -> str:
     return "float32" if is_precise else "float16"
 
 
+def find_fp32_terms(method: Mapping[str, Any]) -> list[str]:
+    """Return the terms of a spec's `method` for which a teacher must not answer in bfloat16.
+
+    They use logits, and the rounding of logits matters to them: KD below T = 2, for instance. Of a
+    custom term nothing is known. Returned are titles of terms, as messages name them.
+    """
+    entries = [entry for entry in active_terms(method) if entry.weight]
+    return [
+        entry.term.title if entry.term else entry.name
+        for entry in entries
+        if entry.term is None
+        or (entry.term.needs == "logits" and entry.term.needs_fp32(entry.keys))
+    ]
+
+
 def check_revisions(method: Mapping[str, Any]) -> None:
     """Raise KeyError unless every term of a spec's `method` states its revision."""
     names = [entry.name for entry in active_terms(method) if entry.term is not None]
@@ -201,19 +216,20 @@ def _format_term(entry: ActiveTerm) -> str:
     return f"{entry.weight:g} {entry.term.short_title if entry.term else entry.part}{suffix}"
 
 
-def method_kind(method: Mapping[str, Any], epochs: int) -> str:
+def method_kind(method: Mapping[str, Any], epochs: int, precisions: Sequence[str] = ()) -> str:
     """Return the kind of a method: kd, to the end; eskd, stopped early; at or at+kd by its parts.
 
     A method other than KD alone on the logits as they are has `, standardised`, `, unlabelled` and
-    `, stopped` appended, where it is that.
+    `, stopped` appended, where it is that. `precisions` say where it computes in another precision
+    than the rest of its study, such as `taught in bfloat16`; they are appended too.
     """
     is_stopped, is_standardized = method["kd_epochs"] < epochs, method.get("standardise")
     parts = sorted(entry.part for entry in active_terms(method) if entry.weight)
     has_unlabelled = bool(method.get("unlabelled"))
-    if parts == [KD_TERM] and not is_standardized and not has_unlabelled:
+    if parts == [KD_TERM] and not is_standardized and not has_unlabelled and not precisions:
         return "eskd" if is_stopped else KD_TERM
     marks = [", standardised"] * bool(is_standardized) + [", unlabelled"] * has_unlabelled
-    marks += [", stopped"] * is_stopped
+    marks += [", stopped"] * is_stopped + [f", {precision}" for precision in precisions]
     return "+".join(parts) + "".join(marks)
 
 
@@ -234,7 +250,13 @@ def short_label(kind: str) -> str:
     text = " + ".join(shorts.get(part, part) for part in parts.split("+"))
     text = f"standardised {text}" if "standardised" in marks else text
     text += " with unlabelled images" if "unlabelled" in marks else ""
-    return f"{text} stopped early" if "stopped" in marks else text
+    text += " stopped early" if "stopped" in marks else ""
+    return " ".join([text, *_select_precisions(marks)])
+
+
+def _select_precisions(marks: list[str]) -> list[str]:
+    """Return those marks of a kind that name a precision."""
+    return [mark for mark in marks if " in " in mark]
 
 
 def long_label(kind: str) -> str:
@@ -245,4 +267,5 @@ def long_label(kind: str) -> str:
     parts, *marks = kind.split(", ")
     text = " with ".join(titles.get(part, part) for part in parts.split("+"))
     text = f"{text} on standardised logits" if "standardised" in marks else text
-    return f"{text} with unlabelled images" if "unlabelled" in marks else text
+    text = f"{text} with unlabelled images" if "unlabelled" in marks else text
+    return " ".join([text, *_select_precisions(marks)])

@@ -245,7 +245,7 @@ class StridedShortcut(nn.Conv2d):
         large = any(side > MAX_SAFE_SIDE and side % 2 == 0 for side in x.shape[2:])
         if x.is_cuda or self.in_channels >= SAFE_SHORTCUT_CHANNELS or not large:
             return super().forward(x)
-        return F.conv2d(x[:, :, ::2, ::2], self.weight)
+        return F.conv2d(x[:, :, ::2, ::2], self.weight, self.bias)
 
 
 def norm_relu(channels: int) -> nn.Module:

@@ -261,11 +261,14 @@ class TeachingSpec:
         The method as a run's spec has it (see `losses.method.build_method_spec`).
     outputs : str
         `live`, or the precision of the logit caches: `float16`, `float32`.
+    teacher_precision : str
+        Precision in which the teacher computes: `float32`, `bfloat16`.
     """
 
     teacher: Teacher
     method: Mapping[str, Any]
     outputs: str
+    teacher_precision: str = "float32"
 
     def compute_stage(self, student: str) -> int:
         """Return which random streams a student starts from.

@@ -512,16 +512,17 @@ class RunPlanner:
         self.views = count_views(self.data)
         self._runs_by_digest: dict[str, Run] = {}
         self._scratch_runs: dict[tuple[str, int, Stop | None, int, int | None], Run] = {}
-        self._logit_caches: dict[tuple[str, int, str, bool], LogitCache] = {}
+        self._logit_caches: dict[tuple[str, int, str, str, bool], LogitCache] = {}
         self._recipes: dict[str, Recipe] = {}
         self._costs: dict[str, Cost] = {}
         self._model_specs: dict[str, spec.ModelSpec] = {}
         self._lineages: dict[tuple[str, int], Lineage] = {}
         self._term_infos: dict[str, TermCard] = {}
-        # Of students: the spec as far as network, method and length decide it, and the outputs.
-        self._student_specs: dict[tuple[str, str, int | None], tuple[spec.RunSpec, str]] = {}
+        # Of students: the spec as far as network, method and length decide it, the outputs of the
+        # teacher, and the precision in which it computes them.
+        self._student_specs: dict[tuple[str, str, int | None], tuple[spec.RunSpec, str, str]] = {}
         self._teacher_specs: dict[
-            tuple[tuple[tuple[str, int], ...], str, str], spec.TeacherSpec
+            tuple[tuple[tuple[str, int], ...], str, str, str], spec.TeacherSpec
         ] = {}
 
     def plan_scratch_run(
@@ -588,13 +589,13 @@ class RunPlanner:
         """
         key = (network, method, length)
         if key not in self._student_specs:
-            recipe, method_spec, outputs = self._resolve_method(
-                network, self.study.methods[method], length
-            )
+            config = self.study.methods[method]
+            recipe, method_spec, outputs = self._resolve_method(network, config, length)
             template = self._build_spec(network, recipe, seed, method=method_spec)
-            self._student_specs[key] = template, outputs
-        template, outputs = self._student_specs[key]
-        teaching = TeachingSpec(teacher, template.method or {}, outputs)
+            precision = config.teacher_precision or self.study.teacher_precision
+            self._student_specs[key] = template, outputs, precision
+        template, outputs, precision = self._student_specs[key]
+        teaching = TeachingSpec(teacher, template.method or {}, outputs, precision)
         run_spec = template.replace(
             seed=seed,
             stage=teaching.compute_stage(network),
@@ -616,6 +617,8 @@ class RunPlanner:
             recipe = recipe.with_epochs(length)
         if method.label_smoothing is not None:
             recipe = recipe.model_copy(update={"label_smoothing": method.label_smoothing})
+        if method.autocast is not None:
+            recipe = recipe.model_copy(update={"autocast": method.autocast})
         method_spec = methods.build_method_spec(
             method, recipe.epochs, self._load_term_info(method), recipe_epochs
         )
@@ -775,12 +778,13 @@ class RunPlanner:
         """Return the teacher as the specs of its students have it."""
         teacher = teaching.teacher
         members = tuple((run.digest, epoch) for run, epoch in teacher.members)
-        key = (members, teacher.average_at, teaching.outputs)
+        key = (members, teacher.average_at, teaching.outputs, teaching.teacher_precision)
         if key not in self._teacher_specs:
             self._teacher_specs[key] = spec.build_teacher_spec(
                 [(run.digest, run.network, epoch) for run, epoch in teacher.members],
                 teacher.average_at,
                 teaching.outputs,
+                teaching.teacher_precision,
             )
         return self._teacher_specs[key]
 
@@ -830,20 +834,21 @@ class RunPlanner:
             spec.select_unlabelled_keys(teaching.method),
         )
         return tuple(
-            self._plan_logit_cache(run, epoch, teaching.outputs, part)
+            self._plan_logit_cache(run, epoch, teaching, part)
             for part in ([{}, unlabelled_part] if unlabelled_part else [{}])
             for run, epoch in members
         )
 
     def _plan_logit_cache(
-        self, run: Run, epoch: int, precision: str, unlabelled: dict[str, Any]
+        self, run: Run, epoch: int, teaching: TeachingSpec, unlabelled: dict[str, Any]
     ) -> LogitCache:
         """Return the logit cache of the training images, or of unlabelled ones."""
-        key = (run.digest, epoch, precision, bool(unlabelled))
+        precision, teacher_precision = teaching.outputs, teaching.teacher_precision
+        key = (run.digest, epoch, precision, teacher_precision, bool(unlabelled))
         if key in self._logit_caches:
             return self._logit_caches[key]
         cache_spec = spec.build_logit_cache_spec(
-            run.spec, run.digest, epoch, precision, unlabelled, self.data
+            run.spec, run.digest, epoch, precision, unlabelled, self.data, teacher_precision
         )
         name = cache_spec.name
         entries = cache_spec.n_images * self.views

@@ -46,6 +46,8 @@ class CacheImages:
         Its checkpoint.
     precision : str
         `float16` or `float32`.
+    teacher_precision : str
+        In which the teacher answers.
     kind : str
         `labelled` or `unlabelled`.
     images : int
@@ -55,6 +57,7 @@ class CacheImages:
     run: str
     epoch: int
     precision: str
+    teacher_precision: str
     kind: str
     images: int
 
@@ -109,8 +112,9 @@ def list_caches(students: list[Run]) -> set[CacheImages]:
         method = run.spec.method or {}
         if id(method) not in precisions:
             precisions[id(method)] = methods.choose_teacher_source(method, "table")
+        teacher_precision = run.spec.teacher.teacher_precision if run.spec.teacher else ""
         caches |= {
-            CacheImages(member.run, member.epoch, precisions[id(method)], *part)
+            CacheImages(member.run, member.epoch, precisions[id(method)], teacher_precision, *part)
             for member in run.spec.members
             for part in _count_images(run)
         }

@@ -135,6 +135,8 @@ class ReportContext:
         The study's file, for commands.
     teacher : TeacherToShip or None
         A teacher that makes a student unnecessary if it is small enough.
+    teacher_rounding : str
+        How far the outputs of teachers in bfloat16 are from float32; empty if there are none.
     """
 
     plan: Plan
@@ -156,6 +158,7 @@ class ReportContext:
     search_sentences: list[str] = field(default_factory=list)
     study_file: str = "STUDY"
     teacher: TeacherToShip | None = None
+    teacher_rounding: str = ""
 
     @property
     def teacher_text(self) -> str:
@@ -535,6 +538,8 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
         ("kdpipe of the runs", _count_values(finished, "kdpipe")),
         ("Networks are evaluated at", "; ".join(eval_points)),
     ]
+    if report.teacher_rounding:
+        facts.append(("Teachers that answer in bfloat16", report.teacher_rounding))
     if has_choice and report.class_table is None:
         facts.append(("Error by class", MISSING_OUTPUTS_TEXT))
     if report.stale_runs:

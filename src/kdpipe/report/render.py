@@ -41,7 +41,7 @@ from kdpipe.report.table import (
     table_to_markdown,
 )
 from kdpipe.runs.files import atomic_replace_all, find_temporary_files
-from kdpipe.runs.records import EVAL_POINTS, EvalPoint
+from kdpipe.runs.records import EVAL_POINTS, ROUNDING_KEY, EvalPoint, format_rounding
 from kdpipe.runs.store import Store
 from kdpipe.stats.error_provenance import ErrorMaskLookup
 from kdpipe.text import escape_lines
@@ -142,6 +142,7 @@ def collect_context(plan: Plan, store: Store) -> tuple[ReportContext, pd.DataFra
         stale_runs=status.find_stale(plan, store),
         registration_lines=registration.describe_registration(plan, store),
         curves=page.draw_curves(curves),
+        teacher_rounding=_describe_rounding(plan, records),
         missing_eval_points=eval_point.describe_missing_eval_points(frame, error_masks),
         weight_paths=recommendation.find_weights(
             normalize_frame(frame_at_point), results["recommendations"], records
@@ -149,6 +150,19 @@ def collect_context(plan: Plan, store: Store) -> tuple[ReportContext, pd.DataFra
         **results,
     )
     return report, frame
+
+
+def _describe_rounding(plan: Plan, records: dict[str, dict]) -> str:
+    """Return how far the outputs of teachers in bfloat16 are from float32, at most."""
+    found = [records[name].get(ROUNDING_KEY) for name in plan.runs if name in records]
+    roundings = [rounding for rounding in found if rounding]
+    if not roundings:
+        return ""
+    largest = {
+        key: max(rounding[key] for rounding in roundings)
+        for key in ("largest_error", "other_class")
+    }
+    return f"of {len(roundings):,} students, at most: {format_rounding(roundings[0] | largest)}"
 
 
 def _analyze_blinded(

@@ -34,7 +34,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -75,6 +75,8 @@ MACHINE_KEYS = {"versions", "started", "device", "seconds", "images_per_second"}
 # Keys that may hold more or less: a checkpoint is kept only if a study needs it.
 GROWING_KEYS = ("checkpoints", "files")
 UNAVERAGED_KEY = "unaveraged"  # of a run whose weights are averaged, from version 0.3 on
+# Of a student whose teacher answers in bfloat16: how far that is from float32.
+ROUNDING_KEY = "teacher_rounding"
 PARENTS_KEY = "parents"  # what a run was computed from; missing before version 0.3
 
 ARCHIVE_FILE = "records.jsonl.gz"
@@ -419,6 +421,15 @@ def merge_records(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     union = {key: b.get(key, {}) | a.get(key, {}) for key in GROWING_KEYS}
     larger = {key: items for key, items in union.items() if items.keys() != a.get(key, {}).keys()}
     return a | larger
+
+
+def format_rounding(rounding: Mapping[str, Any]) -> str:
+    """Return in words how far the outputs of a teacher in bfloat16 are from those in float32."""
+    return (
+        f"in bfloat16 its logits differ by at most {rounding['largest_error']:.2g} of the largest, "
+        f"and {100 * rounding['other_class']:.2g} % of {rounding['images']:,} "
+        f"{rounding['split']} images have another top class"
+    )
 
 
 def _is_optional_absent(key: str, record: dict[str, Any]) -> bool:

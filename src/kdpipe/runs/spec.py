@@ -284,6 +284,8 @@ class TeacherSpec(SpecPart):
         `one` or `temperature`: where they are averaged.
     outputs : str
         `live`, or the precision of the logit caches: `float16`, `float32`.
+    teacher_precision : str
+        `float32`, or `bfloat16`: how its members compute their outputs.
     revision : mapping
         Revisions of what its outputs rest on besides its own run.
     """
@@ -293,6 +295,7 @@ class TeacherSpec(SpecPart):
     members: tuple[Member, ...]
     average_at: str
     outputs: str
+    teacher_precision: str = field(default="float32", metadata=_OMITTED)
     revision: Mapping[str, int]
 
 
@@ -444,10 +447,13 @@ class LogitCacheSpec(_CheckpointSpec):
     """The logits of one teacher checkpoint for every image and view.
 
     The images are those of training, or where `unlabelled_from` is stated unlabelled ones:
-    `rest` of the data set, or those with a card of this SHA-256.
+    `rest` of the data set, or those with a card of this SHA-256. `precision` is that of the stored
+    logits, `teacher_precision` that of the network which computes them.
     """
 
     precision: str
+    teacher_precision: str = field(default="float32", metadata=_OMITTED)
+    bfloat16_revision: int | None = field(default=None, metadata=_OMITTED)
     unlabelled_from: str | None = field(default=None, metadata=_OMITTED)
     unlabelled_images: int | None = field(default=None, metadata=_OMITTED)
     unlabelled_revision: int | None = field(default=None, metadata=_OMITTED)
@@ -543,21 +549,27 @@ def build_run_spec(
 
 
 def build_teacher_spec(
-    members: Sequence[tuple[str, str, int]], average_at: str, outputs: str
+    members: Sequence[tuple[str, str, int]],
+    average_at: str,
+    outputs: str,
+    teacher_precision: str = "float32",
 ) -> TeacherSpec:
     """Return the teacher of a run: members as (digest of the run, network, epoch).
 
-    `outputs` is `live`, or the precision of the logit caches of the members.
+    `outputs` is `live`, or the precision of the logit caches of the members; `teacher_precision`
+    is that in which the members compute.
     """
     # What the teacher's outputs rest on besides its own run.
     behaviours = ["ensemble"] if len(members) > 1 else []
     behaviours += ["table"] if outputs != "live" else []
+    behaviours += ["bfloat16"] if teacher_precision == "bfloat16" else []
     return TeacherSpec(
         members=tuple(
             Member(run=run, network=network, epoch=epoch) for run, network, epoch in members
         ),
         average_at=average_at,
         outputs=outputs,
+        teacher_precision=teacher_precision,
         revision={key: hashing.REVISIONS[key] for key in behaviours},
     )
 
@@ -580,10 +592,11 @@ def build_logit_cache_spec(
     precision: str,
     unlabelled: Mapping[str, Any] | None = None,
     data: DataSpec | None = None,
+    teacher_precision: str = "float32",
 ) -> LogitCacheSpec:
     """Return the spec of the logit cache of a run after an epoch.
 
-    `data` has the images of its students, by default those that the run was trained on;
+    Its logits are stored in `precision`, and computed in `teacher_precision`. `data` has the images of its students, by default those that the run was trained on;
     `unlabelled` is what a method states of its unlabelled images (`select_unlabelled_keys`), which
     are cached in place of the training images.
     """
@@ -595,6 +608,10 @@ def build_logit_cache_spec(
         run=digest,
         epoch=epoch,
         precision=precision,
+        teacher_precision=teacher_precision,
+        bfloat16_revision=hashing.REVISIONS["bfloat16"]
+        if teacher_precision == "bfloat16"
+        else None,
         threads=run.recipe.threads,
         **(unlabelled or {}),
     )

@@ -82,6 +82,9 @@ class Result:
     start : dict or None
         For a network that started from weights: how many arrays were `taken` from them, which are
         `new`, and how many are `frozen`.
+    teacher_rounding : dict or None
+        For a teacher that answers in bfloat16, see `OnlineTeacher.measure_rounding`; None for a
+        replay.
     """
 
     last: dict | None
@@ -96,6 +99,7 @@ class Result:
     mean: list[float]
     std: list[float]
     start: dict | None
+    teacher_rounding: dict | None
 
 
 def train(
@@ -436,11 +440,12 @@ class _TrainingRun:
             raise RuntimeError("the teacher's parameters changed during training")
         student, progress = self.student, self.progress
         run, evaluator = (self.folder, self.digest), student.evaluator
-        last, best, unaveraged = None, None, None
+        last, best, unaveraged, rounding = None, None, None, None
         if end_epoch == self.spec.recipe.epochs:
             last, best = evaluate.finalize_run(*run, student.eval_model, progress, evaluator)
             if student.average is not None and end_epoch:  # without steps there is no average
                 unaveraged = evaluate.eval_raw_weights(*run, student.model, end_epoch, evaluator)
+            rounding = self.teacher and self.teacher.measure_rounding(evaluator.images)
         checkpoints = {
             str(epoch): {"lr": self.learning_rate(max(0, epoch - 1))}
             | evaluate.eval_checkpoint(*run, student.eval_model, epoch, evaluator)
@@ -460,6 +465,7 @@ class _TrainingRun:
             mean=self.data.split.mean.tolist(),
             std=self.data.split.std.tolist(),
             start=init_report and init_report._asdict(),
+            teacher_rounding=rounding,
         )
 
 

@@ -3,7 +3,8 @@
 Views are a finite set, so the outputs of a teacher checkpoint are an array (image, view, class),
 shared by every student, seed, method and temperature that uses it. Rows are centered (softmax is
 invariant to that) and stored in half precision; below T = 2, where rounding would matter, in single
-precision. A cache is in `results/tables/<name>/` until the last student that needs it is finished.
+precision. A teacher that answers in bfloat16 is asked so here, and when a cache is checked. A cache
+is in `results/tables/<name>/` until the last student that needs it is finished.
 """
 
 import contextlib
@@ -11,26 +12,31 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from kdpipe.data import splits, streaming
 from kdpipe.data.batches import ImageBatches, limit_batch_size
-from kdpipe.data.views import Views
+from kdpipe.data.views import IDENTITY_VIEWS, Views
 from kdpipe.devices import cuda_errors, determinism
 from kdpipe.errors import StoreError
 from kdpipe.hashing import derive_seed
 from kdpipe.runs import ownership, store, upstream
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
 from kdpipe.runs.files import read_arrays, write_arrays, write_json, write_npy
+from kdpipe.runs.ownership import CACHE_INFO_FILE
+from kdpipe.runs.records import ROUNDING_KEY
 from kdpipe.runs.spec import LogitCacheSpec, RunSpec, build_logit_cache_spec
-from kdpipe.training.forward import ensemble_logits
-from kdpipe.training.teachers import online
+from kdpipe.training.teachers import bfloat16, online
 
 N_CHECKED = 16  # entries that are compared with a forward pass when a cache is opened
 # Half precision has 11 bits, and a cache may be older than the GPU's present mode (TF32).
 TOLERANCE = 5e-3
+TOLERANCE_BFLOAT16 = (
+    5e-2  # of a teacher in bfloat16, which other batches or kernels round otherwise
+)
 _REBUILD_HINT = "remove it and run the study again to recompute it"
 
 
@@ -66,10 +72,9 @@ def build_logit_cache(
     # Built in another folder and renamed, so that a cache is complete or absent.
     new = build_dir / "table"
     write_npy(new / "table.npy", table)
-    write_json(
-        new / "about.json",
-        {"digest": digest, "weights": weights_digest, "sha256": _digest_array(table)},
-    )
+    info = {"digest": digest, "weights": weights_digest, "sha256": _digest_array(table)}
+    rounding = teacher.measure_rounding(_load_eval_images(spec, store, device, options.workers))
+    write_json(new / CACHE_INFO_FILE, info | ({ROUNDING_KEY: rounding} if rounding else {}))
     ownership.remove_tree(folder)
     os.replace(new, folder)
     for path in ownership.list_build_leftovers(build_dir):
@@ -163,6 +168,7 @@ def load_cached_teacher(
             spec.teacher.outputs,
             unlabelled,
             spec.data,
+            spec.teacher.teacher_precision,
         )
         for member in spec.members
     ]
@@ -188,10 +194,13 @@ class CachedTeacher:
         for spec, table in zip(specs, tables, strict=True):
             _check_against_teacher(spec, table, store, device, code)
         self.tables = [table.to(device) for table in tables]  # memory-mapped on a CPU
+        infos = [_read_info(store.logit_cache(spec.name)) for spec in specs]
+        self.roundings = [info[ROUNDING_KEY] for info in infos if ROUNDING_KEY in info]
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         """Return logits (B, C) float32 of images `index` (B,) in views `view` (B,)."""
-        return self._average([table[index, view].float() for table in self.tables])
+        members = [table[index, view].float() for table in self.tables]
+        return online.average_logits(members, self.temperature)
 
     def predict_split(
         self, split: str, images: ImageBatches | streaming.StreamedBatches
@@ -202,17 +211,18 @@ class CachedTeacher:
         else:
             outputs = [upstream.load_outputs(spec.members[0], self.store) for spec in self.specs]
             members = [torch.from_numpy(each[f"{split}_logits"]) for each in outputs]
-        return self._average(members).cpu().numpy()
+        return online.average_logits(members, self.temperature).cpu().numpy()
+
+    def measure_rounding(self, images: object) -> dict[str, Any] | None:
+        """Return what was measured when the cache was built; of an ensemble the largest member's.
+
+        See `online.OnlineTeacher.measure_rounding`.
+        """
+        return max(self.roundings, key=lambda each: each["largest_error"], default=None)
 
     def digest(self) -> str:
         """Return an empty digest: caches are mapped read-only and cannot change."""
         return ""
-
-    def _average(self, members: list[torch.Tensor]) -> torch.Tensor:
-        """Return the average of the members' logits."""
-        if len(members) == 1:
-            return members[0]
-        return ensemble_logits(torch.stack(members), self.temperature)
 
 
 def _open_cache(spec: LogitCacheSpec, store: store.Store) -> np.ndarray:
@@ -220,7 +230,7 @@ def _open_cache(spec: LogitCacheSpec, store: store.Store) -> np.ndarray:
     digest = spec.digest
     folder = store.logit_cache(spec.name)
     try:
-        header = json.loads((folder / "about.json").read_bytes())
+        header = _read_info(folder)
         table = np.load(folder / "table.npy", mmap_mode="c")
         weights_digest = header.get("weights")
         is_valid = header["digest"] == digest and header["sha256"] == _digest_array(table)
@@ -262,7 +272,9 @@ def _check_against_teacher(
         )
     ((_, _, x),) = images.batches(index, view, N_CHECKED)
     logits = _center_logits(_load_cache_teacher(spec, store, device, code).forward(x)).cpu()
-    tolerance = TOLERANCE * (1 + float(logits.abs().max()))
+    is_half = spec.teacher_precision == "bfloat16"
+    tolerance = TOLERANCE_BFLOAT16 if is_half else TOLERANCE
+    tolerance *= 1 + float(logits.abs().max())
     if not torch.allclose(table[index, view].float(), logits, rtol=0, atol=tolerance):
         raise StoreError(
             f"the logit cache of {spec.network.name} differs from its teacher's outputs: "
@@ -279,9 +291,16 @@ def _load_cache_teacher(
     """Return the online teacher whose logits are cached."""
     (parent,) = spec.members
     layout, model = online.load_member(parent, spec.network, store, code)
+    is_half = spec.teacher_precision == "bfloat16"
+    if is_half:
+        bfloat16.convert_model(model)
     data = upstream.load_parent_spec(parent, store).data
     renormalization = online.load_renormalization(spec.data, data, store, device)
-    return online.OnlineTeacher([(layout, model.to(device))], renormalizations=[renormalization])
+    return online.OnlineTeacher(
+        [(layout, model.to(device))],
+        renormalizations=[renormalization],
+        stored=(lambda: [upstream.load_outputs(parent, store)]) if is_half else None,
+    )
 
 
 def _weights_digest(spec: LogitCacheSpec, store: store.Store) -> str:
@@ -299,6 +318,23 @@ def _load_images(
     if spec.unlabelled_from is not None:
         part = splits.load_unlabelled(spec.data, spec.unlabelled_from, store)
     return streaming.create_batches(part, views, split, device, workers)
+
+
+def _load_eval_images(
+    spec: LogitCacheSpec, store: store.Store, device: torch.device | str, workers: int
+) -> dict[str, ImageBatches | streaming.StreamedBatches]:
+    """Return the unaugmented images of validation and test, without those of an empty split."""
+    split = splits.load_split(spec.data, store)
+    return {
+        name: streaming.create_batches(part, IDENTITY_VIEWS, split, device, workers)
+        for name, part in (("val", split.val), ("test", split.test))
+        if len(part)
+    }
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    """Return what a cache says about itself."""
+    return json.loads((folder / CACHE_INFO_FILE).read_bytes())
 
 
 def _digest_array(table: np.ndarray) -> str:

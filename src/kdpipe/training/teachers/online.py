@@ -6,8 +6,9 @@ weights are found by the digest of the run that trained them and verified before
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +20,14 @@ from kdpipe.data.views import IDENTITY_VIEWS
 from kdpipe.devices import cuda_errors
 from kdpipe.errors import StoreError
 from kdpipe.losses import method
-from kdpipe.losses.base import ModelOutput
+from kdpipe.losses.base import ModelOutput, to_float32
 from kdpipe.models import factory
 from kdpipe.models.pretrained.adapter import forward_in_chunks
 from kdpipe.runs import store, upstream
+from kdpipe.runs.files import Arrays
 from kdpipe.runs.spec import DataSpec, Member, ModelSpec, RunSpec
 from kdpipe.training.forward import FeatureExtractor, ensemble_logits
+from kdpipe.training.teachers import bfloat16
 
 N_COMPARED = 16  # stored outputs of a custom network that its code is compared with
 
@@ -43,6 +46,9 @@ class OnlineTeacher:
     renormalizations : list of Renormalization or None, optional
         For each network, the map from its students' pixels to those that it was trained on; None
         where both are the same, the default.
+    stored : callable, optional
+        Of networks that were converted to bfloat16 (`bfloat16.convert_model`): returns the stored
+        float32 outputs of each, with which validation and test are evaluated.
     """
 
     def __init__(
@@ -51,11 +57,13 @@ class OnlineTeacher:
         temperature: float = 1.0,
         extractor: FeatureExtractor | None = None,
         renormalizations: "Sequence[Renormalization | None] | None" = None,
+        stored: Callable[[], list[Arrays]] | None = None,
     ):
         self.members = members
         self.temperature = temperature
         self.extractor = extractor
         self.renormalizations = renormalizations or [None] * len(members)
+        self.stored = stored
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         """Return logits (B, C) of normalized images (B, channels, H, W), ignoring their indices."""
@@ -66,28 +74,39 @@ class OnlineTeacher:
 
         `max_batch` limits the images of a forward pass, see `adapter.forward_in_chunks`.
         """
-        with torch.no_grad():
+        with torch.no_grad(), bfloat16.autocast(x, self.stored is not None):
             outputs = [
                 forward_in_chunks(
                     model, _renormalize(x, each).contiguous(memory_format=layout), max_batch
                 )
                 for (layout, model), each in zip(self.members, self.renormalizations, strict=True)
             ]
-            if len(outputs) == 1:
-                return outputs[0]
-            return ensemble_logits(torch.stack(outputs), temperature=self.temperature)
+        with torch.no_grad():
+            outputs = [to_float32(logits) for logits in outputs]
+            return average_logits(outputs, self.temperature)
 
     def forward_outputs(self, x: torch.Tensor) -> ModelOutput:
         """Return logits and features of this teacher's single network."""
         assert self.extractor is not None
         ((layout, _),) = self.members
         (renormalization,) = self.renormalizations
-        with torch.no_grad():
+        with torch.no_grad(), bfloat16.autocast(x, self.stored is not None):
             x = _renormalize(x, renormalization)
-            return self.extractor(x.contiguous(memory_format=layout))
+            output = self.extractor(x.contiguous(memory_format=layout))
+        return bfloat16.to_float32_output(output)
 
     def predict_split(self, split: str, images: ImageBatches | StreamedBatches) -> np.ndarray:
-        """Return logits (N, C) of the unaugmented images of a split."""
+        """Return logits (N, C) of the unaugmented images of a split.
+
+        Of a teacher that answers in bfloat16, those of validation and test are the stored ones.
+        """
+        if self.stored is not None and split != "train":
+            members = [torch.from_numpy(each[f"{split}_logits"]) for each in self.stored()]
+            return average_logits(members, self.temperature).numpy()
+        return self.compute_split(images)
+
+    def compute_split(self, images: ImageBatches | StreamedBatches) -> np.ndarray:
+        """Return logits (N, C) of unaugmented images, computed as those that students learn."""
 
         def run_batches(size: int) -> torch.Tensor:
             max_batch = limit_batch_size(images)
@@ -97,12 +116,45 @@ class OnlineTeacher:
 
         return cuda_errors.retry_halving_batch(images, run_batches).numpy()
 
+    def measure_rounding(
+        self, images: Mapping[str, ImageBatches | StreamedBatches]
+    ) -> dict[str, Any] | None:
+        """Return how far the outputs of a teacher in bfloat16 are from the stored float32 ones.
+
+        Parameters
+        ----------
+        images : mapping
+            The unaugmented images of validation or test, by `val` and `test`.
+
+        Returns
+        -------
+        dict or None
+            The `split` (validation, where there is one) and its number of `images`;
+            `largest_error`, the largest difference of a logit as a share of the largest logit, both
+            less the mean of their image; and `other_class`, the share of images with another top
+            class. None for a teacher in float32.
+        """
+        if self.stored is None:
+            return None
+        split = "val" if "val" in images else "test"
+        computed = self.compute_split(images[split])
+        exact = self.predict_split(split, images[split])
+        centered = exact - exact.mean(1, keepdims=True)
+        errors = np.abs(computed - computed.mean(1, keepdims=True) - centered)
+        return {
+            "split": {"val": "validation"}.get(split, split),
+            "images": len(exact),
+            "largest_error": float(errors.max() / np.abs(centered).max()),
+            "other_class": float((computed.argmax(1) != exact.argmax(1)).mean()),
+        }
+
     def digest(self) -> str:
         """Return the SHA-256 of all parameters and buffers, which must not change."""
         total = hashlib.sha256()
         for _, model in self.members:
             for value in model.state_dict().values():
-                total.update(value.contiguous().cpu().numpy().tobytes())
+                # As bytes, since NumPy has no bfloat16.
+                total.update(value.contiguous().cpu().flatten().view(torch.uint8).numpy())
         return total.hexdigest()
 
 
@@ -128,18 +180,29 @@ def load_online_teacher(
         If its weights are missing, damaged, or belong to another run.
     """
     members, renormalizations, extractor = [], [], None
-    assert spec.method is not None
+    assert spec.teacher is not None and spec.method is not None
+    is_half = spec.teacher.teacher_precision == "bfloat16"
     needs = method.required_features(spec.method)
     for member in spec.members:
         parent = upstream.load_parent_spec(member, store)
         network = parent.network
         layout, model = load_member(member, network, store, code)
+        if is_half:
+            bfloat16.convert_model(model, fold=not spec.method.get("teacher_modules"))
         members.append((layout, model.to(device)))
         renormalizations.append(load_renormalization(spec.data, parent.data, store, device))
         if needs:
             modules = spec.method.get("teacher_modules", [])
             extractor = FeatureExtractor(members[0][1], network, needs, modules)
-    return OnlineTeacher(members, average_temperature(spec), extractor, renormalizations)
+    return OnlineTeacher(
+        members,
+        average_temperature(spec),
+        extractor,
+        renormalizations,
+        (lambda: [upstream.load_outputs(member, store) for member in spec.members])
+        if is_half
+        else None,
+    )
 
 
 # Scale and shift (C, 1, 1) from pixels as the student's data are normalized to the teacher's.
@@ -182,6 +245,13 @@ def _renormalize(x: torch.Tensor, renormalization: Renormalization | None) -> to
         return x
     scale, shift = renormalization
     return x * scale + shift
+
+
+def average_logits(members: list[torch.Tensor], temperature: float) -> torch.Tensor:
+    """Return the logits of a teacher: those of its one member, or of the ensemble of several."""
+    if len(members) == 1:
+        return members[0]
+    return ensemble_logits(torch.stack(members), temperature)
 
 
 def average_temperature(spec: RunSpec) -> float:
