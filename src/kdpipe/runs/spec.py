@@ -596,9 +596,10 @@ def build_logit_cache_spec(
 ) -> LogitCacheSpec:
     """Return the spec of the logit cache of a run after an epoch.
 
-    Its logits are stored in `precision`, and computed in `teacher_precision`. `data` has the images of its students, by default those that the run was trained on;
-    `unlabelled` is what a method states of its unlabelled images (`select_unlabelled_keys`), which
-    are cached in place of the training images.
+    Its logits are stored in `precision`, and computed in `teacher_precision`. `data` has the
+    images of its students, by default those that the run was trained on; `unlabelled` is what a
+    method states of its unlabelled images (`select_unlabelled_keys`), which are cached in place of
+    the training images.
     """
     return LogitCacheSpec(
         kind="table",

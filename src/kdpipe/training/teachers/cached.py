@@ -34,9 +34,7 @@ from kdpipe.training.teachers import bfloat16, online
 N_CHECKED = 16  # entries that are compared with a forward pass when a cache is opened
 # Half precision has 11 bits, and a cache may be older than the GPU's present mode (TF32).
 TOLERANCE = 5e-3
-TOLERANCE_BFLOAT16 = (
-    5e-2  # of a teacher in bfloat16, which other batches or kernels round otherwise
-)
+TOLERANCE_BFLOAT16 = 5e-2  # of a teacher in bfloat16: batches of another size round otherwise
 _REBUILD_HINT = "remove it and run the study again to recompute it"
 
 
