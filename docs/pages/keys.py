@@ -19,7 +19,7 @@ from kdpipe.config.schema import (
 from kdpipe.data.augmentations.augment import Augment
 from kdpipe.data.augmentations.erase import Erase
 from kdpipe.data.augmentations.random_crop import Crop
-from kdpipe.data.config import DataConfig
+from kdpipe.data.config import CardOptions, DataConfig
 from kdpipe.losses import method as methods
 from kdpipe.losses.config import LOSSES_PACKAGE, Method
 from kdpipe.models.config import CustomModelConfig, InitFrom, InputConfig, PretrainedTeacher
@@ -30,6 +30,7 @@ from pages.markdown import cell, paragraphs, table
 SECTIONS = {
     SmallestEffects: "smallest_effects",
     DataConfig: "data",
+    CardOptions: "data.card_options",
     Erase: "data.erase",
     Augment: "data.augment",
     Crop: "data.crop",

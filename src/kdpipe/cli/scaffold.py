@@ -562,6 +562,10 @@ def format_study(
         )
     if card_path:
         data_lines.append(f"  card: {_quote_yaml(card_path.name)}  # beside this file")
+    if source.path is not None and (options := list_card_options(card)):
+        data_lines.append(
+            f"  card_options: {_quote_yaml(options)}  # what kdpipe check --write makes it with"
+        )
     train_count = card.train - sizes.validation
     if sizes.train < train_count:
         data_lines.append(f"  train_size: {sizes.train}  # of {train_count:,}, to be done in time")
@@ -637,6 +641,11 @@ def _format_step_time(card: DatasetCard, sizes: StudySizes, network: str) -> str
     return f"{1000 * time_step(network, shape, card.classes, sizes.batch):.2g} ms"
 
 
-def _quote_yaml(text: str) -> str:
-    """Return a text quoted as YAML needs it."""
-    return yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True)[1:-2]
+def list_card_options(card: DatasetCard) -> dict[str, object]:
+    """Return the options that a card was made with, as the key `card_options` of a study."""
+    return {k: v for k, v in cards.list_build_options(card).items() if v is not None}
+
+
+def _quote_yaml(value: object) -> str:
+    """Return a value on one line, quoted as YAML needs it."""
+    return yaml.safe_dump([value], default_flow_style=True, width=10**6, allow_unicode=True)[1:-2]

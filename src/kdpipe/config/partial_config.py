@@ -165,7 +165,7 @@ def parse_data_section(content: object) -> DataSection:
     if data is None or not isinstance(data.name, str):
         return DataSection(data)
     try:
-        return DataSection(data, cards.load_card(data.name, data.path, data.card, data.resize))
+        return DataSection(data, cards.load_section_card(data))
     except KdpipeError as error:
         return DataSection(data, card_error=str(error))
 

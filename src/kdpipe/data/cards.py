@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from kdpipe import hashing, registry
-from kdpipe.data.config import DataConfig
+from kdpipe.data.config import CardOptions, DataConfig
 from kdpipe.errors import DataError
 from kdpipe.hashing import REVISIONS
 from kdpipe.pydantic_base import SHA256_PATTERN, Share, StrictModel
@@ -209,11 +209,15 @@ def load_known_card(name: str) -> DatasetCard:
 
 def load_section_card(data: DataConfig) -> DatasetCard:
     """Return the card of the data set in the section `data` of a study; raise DataError if none."""
-    return load_card(data.name, data.path, data.card, data.resize)
+    return load_card(data.name, data.path, data.card, data.resize, data.card_options)
 
 
 def load_card(
-    name: str, path: str | None, card: str | None, resize: int | None = None
+    name: str,
+    path: str | None,
+    card: str | None,
+    resize: int | None = None,
+    options: CardOptions | None = None,
 ) -> DatasetCard:
     """Return the card of a built-in or custom data set.
 
@@ -227,6 +231,8 @@ def load_card(
         The card file of a custom data set; None: next to its images.
     resize : int or None
         The size to which a study resizes the images.
+    options : CardOptions or None
+        The options that the study gives for the card; None: any.
 
     Returns
     -------
@@ -236,7 +242,7 @@ def load_card(
     Raises
     ------
     DataError
-        If there is no such card, or it is damaged or that of another data set.
+        If there is no such card, or it is damaged, or that of another data set or other options.
     """
     if name in list_datasets():
         return load_known_card(name).resize_to(resize)
@@ -246,15 +252,28 @@ def load_card(
             "need a `path`"
         )
     card_file = Path(card) if card else get_card_path(Path(path))
+    arguments = options.to_arguments() if options else {}
+    if not os.path.exists(card_file) and not os.path.exists(path):
+        raise DataError(
+            f"the images of {name!r} and their card are not there: {path} (a study that was copied "
+            f"to another folder needs its images too: copy or link them there, or set data.path, "
+            f"from the folder of the study); then {format_write_command()} writes the card"
+        )
     if not os.path.exists(card_file):
         raise DataError(
             f"data set {name!r} has no card yet at {card_file}; {format_write_command()} writes "
-            f"all cards of a study, or run once: {format_card_command(name, path, card)}"
+            f"all cards of a study, or run once: "
+            f"{format_card_command(name, path, card, **arguments)}"
         )
     dataset_card = read_card(card_file, path)
     if dataset_card.name != name:
         raise DataError(
             f"{card_file} is the card of {dataset_card.name!r}, but the study has {name!r}"
+        )
+    if options and (difference := _diff_options(dataset_card, arguments)):
+        raise DataError(
+            f"{card_file} was made with {difference} in `card_options`: change that key, or make "
+            f"the card again with {format_write_command()} (its runs get new names)"
         )
     return dataset_card.resize_to(resize)
 
@@ -307,6 +326,27 @@ def list_build_options(card: DatasetCard) -> dict[str, object]:
     if card.made.get("skip_damaged"):
         options["skip_damaged"] = True
     return options
+
+
+def _diff_options(card: DatasetCard, arguments: dict[str, Any]) -> str:
+    """Return where a card was made with other options than a study gives; empty if nowhere.
+
+    Channels are measured unless they are given, and so is the role of `val` in a .npz.
+    """
+    options = {key: value for key, value in list_build_options(card).items() if value is not None}
+    keys = ["resize", "stream", "test_share"]
+    keys += ["skip_damaged"] if "skip_damaged" in options else []  # where some were damaged
+    keys += [key for key in ("channels", "val_is") if key in arguments]
+    return ", ".join(
+        f"{key} {_format_option(options.get(key))}, not {_format_option(arguments.get(key))} as"
+        for key in keys
+        if options.get(key) != arguments.get(key)
+    )
+
+
+def _format_option(value: object) -> str:
+    """Return a value as a study has it."""
+    return json.dumps(value)
 
 
 # --- card files

@@ -13,6 +13,31 @@ from kdpipe.pydantic_base import Name, PositiveCount, PositiveShare, Seed, Share
 REST = "rest"  # the value of `unlabelled` that is not a path
 
 
+class CardOptions(StrictModel):
+    """The options of `kdpipe data` that the card of a custom data set is made with."""
+
+    resize: Annotated[int, Field(ge=4, le=1024)] | None = Field(
+        None, description="height and width to which all images are resized", examples=[32]
+    )
+    stream: Annotated[int, Field(ge=16, le=1024)] | None = Field(
+        None, description="side of the crop of images that stay in their files", examples=[224]
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="1: grayscale, 3: color; null: 1 if all images are grayscale"
+    )
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="fraction of each class that is held out as the test set", examples=[0.2]
+    )
+    val_is: Literal["validation", "test"] | None = Field(None, description="role of PATH/val")
+    skip_damaged: bool = Field(
+        False, description="whether images that cannot be decoded are left out"
+    )
+
+    def to_arguments(self) -> dict[str, Any]:
+        """Return the options that are set, as `custom_card.build_card` takes them."""
+        return self.model_dump(exclude_defaults=True)
+
+
 class DataSubset(StrictModel):
     """The data set, and the subset of its images that a study uses."""
 
@@ -32,6 +57,12 @@ class DataSubset(StrictModel):
         None,
         description="card of a custom data set; null: PATH.card.json, next to the data",
         examples=["flowers.json"],
+    )
+    card_options: CardOptions | None = Field(
+        None,
+        description="options with which the card of a custom data set is made, by `kdpipe check "
+        "STUDY --write`; the card must have been made with them",
+        examples=[{"resize": 32, "test_share": 0.2}],
     )
     train_size: PositiveCount | None = Field(
         None,

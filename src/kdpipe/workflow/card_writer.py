@@ -76,7 +76,7 @@ def _list_data_sections(content: object) -> Iterator[DataConfig]:
     if is_object(transfers):
         sections += [one.get("data") for one in transfers.values() if is_object(one)]
     for section in filter(is_object, sections):
-        keys = {key: section.get(key) for key in ("name", "path", "card")}
+        keys = {key: section.get(key) for key in ("name", "path", "card", "card_options")}
         is_text = all(isinstance(keys[key], str) for key in ("name", "path"))
         if is_text and keys["name"] not in cards.list_datasets():
             with contextlib.suppress(ValidationError):  # of these `check` tells afterwards
@@ -90,13 +90,13 @@ def _write_data_card(data: DataConfig) -> list[str]:
     assert data.path is not None
     path = Path(data.path)
     card_file = Path(data.card) if data.card else cards.get_card_path(path)
-    options: dict[str, object] = {}
+    options: dict[str, object] = data.card_options.to_arguments() if data.card_options else {}
     if card_file.exists():
         card = cards.read_card(card_file)
-        options = cards.list_build_options(card)
+        options = options or cards.list_build_options(card)
         try:
-            cards.load_card(data.name, data.path, data.card)
-        except DataError:  # without a checksum, or of another name
+            cards.load_section_card(data)
+        except DataError:  # without a checksum, of another name, or made with other options
             change = ""
         else:
             change = custom_card.diff_card(card_file, card, path)

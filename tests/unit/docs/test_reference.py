@@ -75,13 +75,14 @@ def models():
     from kdpipe.data.augmentations.augment import Augment
     from kdpipe.data.augmentations.erase import Erase
     from kdpipe.data.augmentations.random_crop import Crop
-    from kdpipe.data.config import DataConfig
+    from kdpipe.data.config import CardOptions, DataConfig
     from kdpipe.models.config import CustomModelConfig, InitFrom, InputConfig, PretrainedTeacher
     from kdpipe.runs.recipe import Recipe
 
     yield from [
         (Study, "The whole file"),
         (DataConfig, "data"),
+        (CardOptions, "data.card_options"),
         (Crop, "data.crop"),
         (Recipe, "recipe"),
     ]

@@ -116,3 +116,38 @@ def test_a_wrong_section_is_one_message(tmp_path, monkeypatch, capsys, data):
     Path("study.yaml").write_text(yaml.safe_dump({"study": "mine", "data": data}))
     assert main(["check", "study.yaml", "--write"]) == 2
     assert "data" in capsys.readouterr().err
+
+
+def test_options_of_a_card_stand_in_the_study(tmp_path, monkeypatch, capsys):
+    """Every message that asks for the card repeats them, and a card of other ones is refused."""
+    monkeypatch.chdir(tmp_path)
+    synthetic_data.photographs(Path("all"), ["cat", "dog"], 30, 10)
+    Path("all/train").rename("pets")
+    content = tiny_study.study()
+    options = {"resize": 16, "test_share": 0.3}
+    content["data"] = {"name": "pets", "path": "pets", "validation": 4, "card_options": options}
+    Path("study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["check", "study.yaml"]) == 2
+    assert "--resize 16 --test-share 0.3" in capsys.readouterr().err
+    assert main(["check", "study.yaml", "--write"]) == 0
+    made = json.loads(Path("pets.card.json").read_text())["made"]
+    assert (made["resize"], made["test_share"]) == (16, 0.3)
+    content["data"]["card_options"] = options | {"resize": 24}
+    Path("study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["check", "study.yaml"]) == 2
+    assert "made with resize 16, not 24 as in `card_options`" in capsys.readouterr().err
+    assert main(["check", "study.yaml", "--write"]) == 0
+    assert json.loads(Path("pets.card.json").read_text())["made"]["resize"] == 24
+
+
+def test_a_copied_study_says_in_one_message_what_it_lacks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    content = tiny_study.study()
+    content["data"] = {"name": "pets", "path": "pets", "validation": 4}
+    content["starts"] = {"tuned": {"network": "wrn10-0.5", "path": "w.safetensors",
+                                   "sha256": "ab" * 32}}  # fmt: skip
+    Path("study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["check", "study.yaml"]) == 2
+    message = capsys.readouterr().err
+    assert "the images of 'pets' and their card are not there" in message
+    assert "also not there, as of a copied study: starts.tuned.path" in message

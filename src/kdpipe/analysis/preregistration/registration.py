@@ -47,6 +47,8 @@ UNTESTED_KEYS = {
 # The rules of verdicts that this code has (docs/statistics.md); a registration names its own.
 RULES = 2
 
+# Where images and weights are, and how a card is made: the names of the runs say what they hold.
+SOURCE_KEYS = ("path", "card", "card_options")
 # Keys of a study that a registration lists one by one.
 REGISTERED_KEYS = (
     "seeds",
@@ -440,12 +442,12 @@ def get_registered_content(study: Study) -> dict:
     rest = {key: value for key, value in keys.items() if key not in (*REGISTERED_KEYS, "study")}
     pretrained = [*rest.get("pretrained", {}).values(), *rest.get("starts", {}).values()]
     for part in [rest.get("data", {}), *pretrained]:
-        for key in ("path", "card"):
+        for key in SOURCE_KEYS:
             part.pop(key, None)
     if "unlabelled" in rest.get("data", {}) and unlabelled.has_unlabelled_images(study.data):
         rest["data"]["unlabelled"] = "of one's own"  # the names of the runs identify them
     for transfer in rest.get("transfers", {}).values():
-        for key in ("path", "card"):
+        for key in SOURCE_KEYS:
             transfer["data"].pop(key, None)
     return content | {"study": rest}
 

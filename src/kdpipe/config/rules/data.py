@@ -1,12 +1,14 @@
 """A data set: it has a card, enough images, and keys that fit its kind of images."""
 
+import os
 from collections.abc import Iterator
 
 from kdpipe.config import partial_config
 from kdpipe.config.partial_config import DataSection, PartialConfig
 from kdpipe.config.rule import Rule
 from kdpipe.data import cards, views
-from kdpipe.data.config import DataConfig
+from kdpipe.data.config import REST, DataConfig
+from kdpipe.json_types import is_object
 from kdpipe.text import did_you_mean, format_value
 
 
@@ -16,11 +18,33 @@ def _check_data(config: PartialConfig) -> Iterator[str]:
         "data", config.data_section, config.content.get("teacher_outputs")
     )
     data = config.data_section.data
+    if config.data_section.card is None and (missing := _list_missing_files(config)):
+        yield f"also not there, as of a copied study: {', '.join(missing)}"
     if config.content.get("reading") == "best" and data is not None and data.validation == 0:
         yield (
             "reading: best is the best epoch on validation, and data.validation is 0: hold out "
             "validation images, or write reading: last"
         )
+
+
+def _list_missing_files(config: PartialConfig) -> list[str]:
+    """Return the other paths of a study that do not exist, if its images do not either."""
+    data = config.data_section.data
+    if data is None or data.path is None or os.path.exists(data.path):
+        return []
+    content = config.content
+    paths = {"data.unlabelled": data.unlabelled, "code": content.get("code")}
+    for key in ("pretrained", "starts"):
+        for name, source in partial_config.iter_items(content.get(key)):
+            paths[f"{key}.{name}.path"] = source.get("path") if is_object(source) else None
+    for name, transfer in partial_config.iter_items(content.get("transfers")):
+        section = transfer.get("data") if is_object(transfer) else None
+        paths[f"transfers.{name}.data.path"] = section.get("path") if is_object(section) else None
+    return [
+        f"{key} {path}"
+        for key, path in paths.items()
+        if isinstance(path, str) and path != REST and not os.path.exists(path)
+    ]
 
 
 def check_data_section(
@@ -45,6 +69,8 @@ def check_data_section(
         return
     if data.card is not None and (data.path is None or data.name in cards.list_datasets()):
         yield (f"{location}.card: only for custom data, with their own name and path")
+    if data.card_options is not None and (data.path is None or data.name in cards.list_datasets()):
+        yield (f"{location}.card_options: only for custom data, with their own name and path")
     if card is None:
         guess = "" if data.path else did_you_mean(data.name, cards.list_datasets())
         yield f"{location}.name: {section.card_error}{guess}"
