@@ -5,6 +5,7 @@ import os
 import pytest
 from helpers import every_file, tiny_study
 from helpers.every_file import World
+from helpers.fault_tally import Tally
 
 from kdpipe.training.checkpoint import SAVE_ENV
 
@@ -24,6 +25,12 @@ def finished(shared):
 def half_done(shared):
     """Not to be changed."""
     return once(shared / "half-done", every_file.half_done)
+
+
+@pytest.fixture
+def tally(request):
+    """Chooses and counts the cases of a test."""
+    return Tally(request.node.name, request.config)
 
 
 def once(folder, make) -> World:

@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 from helpers import every_file, tiny_study
 from helpers.every_file import World, commands
+from helpers.fault_tally import FAULTS, FULL, SEED, Tally
 
 from kdpipe.cli.main import main
 from kdpipe.plan import estimate
 from kdpipe.report import render
 
-# How many cases are drawn of 31,500; `each`: one of each kind of file, damage and verb; or `all`.
-FAULTS = os.environ.get("KDPIPE_FAULTS", "60")
-FULL = FAULTS == "all"
+# How many cases are drawn of 31,500 (KDPIPE_FAULTS); `each`: one of each kind of file, damage and
+# verb; or `all`.
+SAMPLE = int(FAULTS) if FAULTS.isdecimal() else 60
 
 
 def delete(data: bytes) -> None:
@@ -186,13 +187,12 @@ def complaint(before, now, path: str) -> str | None:
     return None
 
 
-def chosen(every: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+def chosen(every: list[tuple[str, str, str]], tally: Tally) -> list[tuple[str, str, str]]:
     """The cases to look at: of runs that leave the same files, and students that are trained by
     the same verb, one will do."""
-    order = random.Random(os.environ.get("KDPIPE_SEED", "0"))
     if FAULTS != "each":
-        return every if FULL else order.sample(every, int(FAULTS))
-    order.shuffle(every)
+        return tally.choose(every, SAMPLE)
+    random.Random(SEED).shuffle(every)
     return list(
         {
             (alike(path), what, verb.rstrip(" 0123456789")): (path, what, verb)
@@ -206,40 +206,36 @@ def alike(path: str) -> str:
     return re.sub("(?<=/runs/)[^/]+|(?<=/data/)[^/]+", "", NAMES.sub("", path))
 
 
-def test_a_damaged_file_is_said_or_does_not_matter(half_done, tmp_path, capsys, monkeypatch):
+def test_a_damaged_file_is_said_or_does_not_matter(half_done, tmp_path, capsys, monkeypatch, tally):
     if not FULL:  # figures show the frame and the curves that are read, and take ten times as long
         monkeypatch.setattr(render, "render_figures", lambda *_: [])
     commands_of = verbs(half_done)
     every = list(itertools.product(remaining(half_done).values(), DAMAGES, commands_of))
     whole: dict[str, tuple] = {}
-    errors = []
-    for path, damage, verb in sorted(chosen(every), key=lambda case: case[2]):
+    for path, damage, verb in sorted(chosen(every, tally), key=lambda case: case[2]):
         if verb not in whole:
             whole[verb] = run(half_done, commands_of[verb], tmp_path / "world", capsys)
-        try:
+        with tally.trying(f"{path}, {damage}, {verb}"):
             now = run(half_done, commands_of[verb], tmp_path / "world", capsys, path, damage)
-        except AssertionError as error:  # a traceback, with its case
-            errors.append(str(error))
-            continue
-        if (why := complaint(whole[verb], now, path)) is not None:
-            errors.append(f"{path}, {damage}, {verb}: {why}")
-    assert not errors, "\n".join(errors)
+            why = complaint(whole[verb], now, path)
+            assert why is None, why
+    tally.check()
 
 
-def test_a_damaged_registration_is_said(shared, tmp_path, capsys):
+def test_a_damaged_registration_is_said(shared, tmp_path, capsys, tally):
     """Of a study that is registered, and of which nothing was run."""
     world = World(tiny_study.once(shared / "registered", every_file.registered))
     (path,) = [name for name in world.files() if name.endswith("registration.json")]
     requests = {verb: [verb, "study.yaml"] for verb in ("check", "plan", "status", "register")}
     every = list(itertools.product(DAMAGES, requests))
-    errors = []
-    for damage, verb in every if FAULTS in ("all", "each") else random.Random(0).sample(every, 8):
+    for damage, verb in tally.choose(every, len(every) if FAULTS == "each" else 8):
         command = requests[verb]
-        whole = run(world, command, tmp_path / "world", capsys)
-        now = run(world, command, tmp_path / "world", capsys, path, damage)
-        if (why := complaint(whole, now, path)) is not None:
-            errors.append(f"{damage}, {verb}: {why}")
-    assert not errors, "\n".join(errors)
+        with tally.trying(f"{damage}, {verb}"):
+            whole = run(world, command, tmp_path / "world", capsys)
+            now = run(world, command, tmp_path / "world", capsys, path, damage)
+            why = complaint(whole, now, path)
+            assert why is None, why
+    tally.check()
 
 
 def run(

@@ -7,7 +7,6 @@ no moment are there fewer records than before. Which calls a verb makes is count
 import contextlib
 import json
 import os
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,6 @@ from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays
 from kdpipe.runs.records import RECORD_KINDS
 
-FULL = os.environ.get("KDPIPE_FAULTS") == "all"
 SAMPLE = 1  # moments of a verb; KDPIPE_FAULTS=all tries every one
 
 
@@ -220,7 +218,7 @@ def archived_of(world: World) -> set[str]:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_killed_at_any_call_and_typed_again(verb, worlds, warm, tmp_path):
+def test_killed_at_any_call_and_typed_again(verb, worlds, warm, tmp_path, tally):
     name, prepare, command_of = VERBS[verb]
     base = worlds(name).copied(tmp_path / "base")
     os.chdir(base.folder)
@@ -238,21 +236,20 @@ def test_killed_at_any_call_and_typed_again(verb, worlds, warm, tmp_path):
     calls = (tmp_path / "calls").read_text().splitlines()
     moments = [(number, when) for number in range(len(calls)) for when in ("before", "after")]
     assert moments, "it writes nothing"
-    if not FULL:
-        moments = random.Random(verb).sample(moments, min(SAMPLE, len(moments)))
-    for number, when in moments:
-        moment = f"{when} call {number}: {calls[number]}"
+    for number, when in tally.choose(moments, SAMPLE, verb):
         world = base.copied(tmp_path / "world")
-        child = warm.run(*command, cwd=world.folder, **{AT: f"{number} {when}"}, **steady)
-        assert child.code is None, f"{moment}: {child.output}"
-        assert remaining <= records_of(world) and published <= archived_of(world), moment
-        again = warm.run(*command, cwd=world.folder, **steady)
-        assert is_well(again, verb), f"{moment}: {again.output}"
-        actual = plain(world.files())
-        left = actual.keys() ^ expected.keys()
-        if again.code == 2 and verb == "init":  # the study was there; the next measuring tidies up
-            left = {path for path in left if not path.startswith("cache/")}
-        assert not left, f"{moment}: left {left}"
-        other = [path for path in actual if actual[path] != expected.get(path, actual[path])]
-        assert not other, f"{moment}: other bytes in {other}"
+        with tally.trying(f"{when} call {number}: {calls[number]}"):
+            child = warm.run(*command, cwd=world.folder, **{AT: f"{number} {when}"}, **steady)
+            assert child.code is None, child.output
+            assert remaining <= records_of(world) and published <= archived_of(world), "lost"
+            again = warm.run(*command, cwd=world.folder, **steady)
+            assert is_well(again, verb), again.output
+            actual = plain(world.files())
+            left = actual.keys() ^ expected.keys()
+            if again.code == 2 and verb == "init":  # the study was there; the next one tidies up
+                left = {path for path in left if not path.startswith("cache/")}
+            assert not left, f"left {left}"
+            other = [path for path in actual if actual[path] != expected.get(path, actual[path])]
+            assert not other, f"other bytes in {other}"
         shutil.rmtree(world.folder)
+    tally.check()

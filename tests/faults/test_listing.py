@@ -6,7 +6,6 @@ Which files it reads is found by listening to `open`, not known from a list of t
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import pandas as pd
 import pytest
 from helpers import tiny_study
 from helpers.every_file import World
+from helpers.fault_tally import FULL, Tally
 
 from kdpipe.cli.main import main
 from kdpipe.config import load
@@ -38,7 +38,6 @@ sys.exit(code)
 """
 
 
-FULL = os.environ.get("KDPIPE_FAULTS") == "all"  # else one file of each kind
 NAMES = re.compile(r"(?<=s/)[^/]+-[0-9a-f]{12}")  # of folders, in which the same files lie
 
 
@@ -62,10 +61,12 @@ def altered(data: bytes) -> bytes:
     return data[:store] + bytes([data[store] ^ 1]) + data[store + 1 :]
 
 
-def chosen(opened: list[str]) -> list[tuple[str, list[Path]]]:
-    """The files to look at, each with its copy, which would be taken in its place."""
+def chosen(opened: list[str], tally: Tally) -> list[tuple[str, list[Path]]]:
+    """The files to look at, each with its copy, which would be taken in its place; one file of
+    each kind unless all are wanted."""
     actual = []
-    for path in opened if FULL else {NAMES.sub("", path): path for path in opened}.values():
+    every = opened if FULL else list({NAMES.sub("", path): path for path in opened}.values())
+    for path in tally.choose(every, len(every)):
         # The card of what is prepared is compared with, and nothing of it is shown.
         of_data = re.fullmatch(r"results/data/[^/]+/card\.json", path)
         if not (of_data or path.endswith((".py", "study.yaml"))):
@@ -76,7 +77,7 @@ def chosen(opened: list[str]) -> list[tuple[str, list[Path]]]:
 
 
 @pytest.mark.parametrize("source", ["results", "published"])
-def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch, capsys):
+def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch, capsys, tally):
     world = finished.copied(tmp_path / "world")
     monkeypatch.chdir(world.folder)
     command = ["report", "study.yaml", "--results", source]
@@ -91,31 +92,31 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
     capsys.readouterr()
     before = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
     csv, claims = before[0], before[1].read_bytes()
-    for path, copies in chosen(opened):
+    for path, copies in chosen(opened, tally):
         whole = Path(path).read_bytes()
         for each in copies:
             each.write_bytes(altered(whole))
-        code = main(command)
-        captured = capsys.readouterr()
-        text = (
-            captured.out
-            + captured.err
-            + Path("reports/world/results.csv").read_text() * (code == 0)
-        )
-        folder = Path(path).parent.name or path
-        named = folder in text and ("damaged" in text or "altered" in text)
-        assert code in (0, 2), path
-        if code == 0 and not named:
-            assert Path("reports/world/results.csv").read_bytes() == csv, path
-            assert Path("reports/world/claims.json").read_bytes() == claims, path
-            raise AssertionError(f"{path}: altered, and nothing is said of it")
-        assert named or (code == 2 and path.rsplit("/", 1)[-1] in captured.err), (
-            path,
-            captured.err,
-        )
+        with tally.trying(path):
+            code = main(command)
+            captured = capsys.readouterr()
+            text = (
+                captured.out
+                + captured.err
+                + Path("reports/world/results.csv").read_text() * (code == 0)
+            )
+            folder = Path(path).parent.name or path
+            named = folder in text and ("damaged" in text or "altered" in text)
+            assert code in (0, 2)
+            if code == 0 and not named:
+                assert Path("reports/world/results.csv").read_bytes() == csv
+                assert Path("reports/world/claims.json").read_bytes() == claims
+                raise AssertionError("altered, and nothing is said of it")
+            is_named = named or (code == 2 and path.rsplit("/", 1)[-1] in captured.err)
+            assert is_named, captured.err
         for each in copies:
             each.write_bytes(whole)
     assert main(command) == 0 and Path("reports/world/results.csv").read_bytes() == csv
+    tally.check()
     shutil.rmtree("reports")
 
 
@@ -178,7 +179,7 @@ def test_of_altered_outputs_of_a_checkpoint_the_ensemble_is_a_hole(
 
 
 @pytest.mark.parametrize("source", ["results", "published"])
-def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys):
+def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys, tally):
     """A run without its record was not run, which the report shows; the rest is damage."""
     world = finished.copied(tmp_path / "world")
     monkeypatch.chdir(world.folder)
@@ -187,24 +188,26 @@ def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(render, "render_figures", lambda *_: [])
     page, csv = Path("reports/world/index.md"), Path("reports/world/results.csv")
     whole, before = csv.read_bytes(), source_of(page)
-    for path, copies in chosen(opened):
+    for path, copies in chosen(opened, tally):
         remaining = {each: each.read_bytes() for each in copies}
         for each in copies:
             each.unlink()
         capsys.readouterr()
-        code = main(command)
-        text = "".join(capsys.readouterr())
-        if code == 0:
-            name, rows = Path(path).parent.name, csv.read_text().splitlines()
-            why = "not run" if path.endswith("record.json") else "is missing"
-            assert any(name in row and why in row for row in rows), path
-            assert source_of(page) != before, path
-        else:
-            assert code == 2 and (Path(path).name in text or source in text), (path, text)
+        with tally.trying(path):
+            code = main(command)
+            text = "".join(capsys.readouterr())
+            if code == 0:
+                name, rows = Path(path).parent.name, csv.read_text().splitlines()
+                why = "not run" if path.endswith("record.json") else "is missing"
+                assert any(name in row and why in row for row in rows)
+                assert source_of(page) != before
+            else:
+                assert code == 2 and (Path(path).name in text or source in text), text
         for each, data in remaining.items():
             each.write_bytes(data)
         assert main(command) == 0 and csv.read_bytes() == whole, path
     shutil.rmtree("reports")
+    tally.check()
 
 
 def source_of(page: Path) -> str:
