@@ -544,7 +544,7 @@ class CostModel:
         ratios: list[tuple[str, float, float]] = []
         for name, pace in self.paces.items():
             run = self.plan.runs[name]
-            estimated = self._estimate_run(run)
+            estimated = self._estimate_run(run, not run.logit_caches)
             share = pace.epochs / run.epochs
             ratios.append((run.network, share * estimated, pace.seconds / (share * estimated)))
         for name, run in self.plan.runs.items():

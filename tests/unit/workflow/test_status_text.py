@@ -19,7 +19,7 @@ from kdpipe.plan import estimate, status
 from kdpipe.plan.estimate import format_range
 from kdpipe.runs import records, run_folder
 from kdpipe.runs import store as run_store
-from kdpipe.runs.files import write_arrays, write_bytes, write_json
+from kdpipe.runs.files import write_bytes, write_json
 from kdpipe.workflow import run_state, status_text
 
 
