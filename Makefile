@@ -1,4 +1,4 @@
-# make run      the digits study, into reports/digits/
+# make run      the study of config.yaml, into reports/digits_noisy/
 # make test     the fast tests, some minutes
 # make test-all the rest: whole studies, faults, Monte Carlo; on a SLURM of their own as root
 # make check    style, types, layers of the package, workflow lint

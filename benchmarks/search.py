@@ -40,7 +40,7 @@ from kdpipe.stats import posterior
 ROOT = Path(__file__).parent.parent
 PUBLISHED = {
     "fashion_mnist": "studies/fashion_mnist.yaml",
-    "digits": "config.yaml",
+    "digits": "studies/digits_first.yaml",
     "digits_methods": "studies/digits_methods.yaml",
     "digits_grid": "studies/digits_grid.yaml",
 }

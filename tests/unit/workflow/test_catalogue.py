@@ -30,7 +30,7 @@ def test_without_a_study_it_is_the_digits(tmp_path, warm):
     line = ["--dry-run", "-q", "rules", "--cores", "2"]
     line += ["--snakefile", str(ROOT / "workflow/Snakefile")]
     process = warm.snakemake(*line, cwd=lab.folder, env=lab.env)
-    assert re.search(r"^train +145$", process.output, re.MULTILINE), process.output
+    assert re.search(r"^train +114$", process.output, re.MULTILINE), process.output
 
 
 def test_the_files_that_it_asks_for():

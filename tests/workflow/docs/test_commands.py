@@ -33,7 +33,7 @@ ELSEWHERE = {
     ". .venv/bin/activate": "the environment of the tests stands for it",
     "make test": "it is what runs this",
     "kdpipe gpu-check": "tests/gpu/test_gpu_check.py",
-    "make run": "ten minutes; its records are reports/published/digits",
+    "make run": "eight minutes; its records are reports/published/digits_noisy",
     "kdpipe report config.yaml": "tests/unit/integrity/test_archive.py types it",
     "snakemake --profile profiles/slurm": "tests/workflow/test_cluster.py",
     "kdpipe export": "tests/unit/export/test_export.py",
