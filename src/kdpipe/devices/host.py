@@ -10,6 +10,8 @@ from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux lists them
+
 
 @functools.cache
 def read_cpu_model() -> str:
@@ -19,6 +21,14 @@ def read_cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+@functools.cache
+def has_bfloat16() -> bool:
+    """Return whether the processor has bfloat16 arithmetic: AVX512-BF16, AMX, or Arm's BF16."""
+    with contextlib.suppress(OSError):
+        return not BFLOAT16_FLAGS.isdisjoint(Path("/proc/cpuinfo").read_text().split())
+    return False
 
 
 def require_toolchain(device: str) -> None:

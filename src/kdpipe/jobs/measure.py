@@ -18,8 +18,9 @@ def measure_speeds(
     Parameters
     ----------
     requests : list of dict
-        {"spec", "shape", "operations"}: the spec of a run, the shape (C, H, W) of its images, and
-        the multiply-adds of a forward pass of one image.
+        {"spec", "shape", "operations", "bfloat16"}: the spec of a run, the shape (C, H, W) of its
+        images, the multiply-adds of a forward pass of one image, and whether the network is also
+        measured as a teacher that answers in bfloat16.
     seconds : float
         Approximate total duration of the measurements.
     process_start : float
@@ -44,5 +45,6 @@ def measure_speeds(
                 request["operations"],
                 seconds_each,
                 options,
+                request["bfloat16"],
             )
             yield {"start": startup_seconds} | speeds

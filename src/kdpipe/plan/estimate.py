@@ -63,6 +63,8 @@ class Speed:
         Importing its libraries.
     megabytes : float
         Memory of the process, in MB.
+    bfloat16_image : float
+        Classifying one image as a teacher that answers in bfloat16; 0: not measured.
     """
 
     step: float
@@ -71,6 +73,7 @@ class Speed:
     setup: float
     start: float
     megabytes: float
+    bfloat16_image: float = 0.0
 
 
 def make_speed_key(plan: Plan, run: Run, device: str) -> str:
@@ -370,7 +373,7 @@ class CostModel:
         work = self._estimate_run(run, outputs == "live")
         return self._start_seconds + work * self._get_correction(run.network)
 
-    def estimate_cache(self, teacher: Run, images: int) -> float:
+    def estimate_cache(self, teacher: Run, images: int, precision: str = "float32") -> float:
         """Estimate the seconds of the logit cache of a teacher, planned or not.
 
         Parameters
@@ -379,13 +382,15 @@ class CostModel:
             The teacher.
         images : int
             Images times views.
+        precision : str
+            In which the teacher answers.
 
         Returns
         -------
         float
             Seconds.
         """
-        work = self._estimate_cache(teacher, images)
+        work = self._estimate_cache(teacher, images, precision)
         return self._start_seconds + work * self._get_correction(teacher.network)
 
     def estimate_done(self, node: Node, epochs: int) -> float:
@@ -460,7 +465,7 @@ class CostModel:
                 return self._estimate_run(node, not node.logit_caches)
             case LogitCache():
                 images = node.multiply_adds / max(1, node.parent.cost.multiply_adds)
-                return self._estimate_cache(node.parent, images)
+                return self._estimate_cache(node.parent, images, node.spec.teacher_precision)
             case Probe():
                 data = node.spec.data
                 images = data.train_size + data.validation + node.card.test
@@ -472,9 +477,9 @@ class CostModel:
             case ExportEval():
                 return self._estimate_export_eval(node)
 
-    def _estimate_cache(self, teacher: Run, images: float) -> float:
+    def _estimate_cache(self, teacher: Run, images: float, precision: str) -> float:
         """Estimate the forward passes of a teacher over images in every view."""
-        seconds = images * self._get_image_seconds(teacher)
+        seconds = images * self._get_image_seconds(teacher, precision)
         return self._add_reading(self.plan.card, images, seconds)
 
     def _estimate_export_eval(self, export_eval: ExportEval) -> float:
@@ -505,10 +510,12 @@ class CostModel:
                 n_unlabelled / recipe.batch_size
             )  # they take as long as more steps of the batch size
             seconds += speed.setup + steps * speed.step + epochs * speed.epoch
-        if run.spec.method and is_live:  # a live teacher classifies every image
+        # A live teacher classifies every image.
+        if run.spec.method and run.spec.teacher and is_live:
+            precision = run.spec.teacher.teacher_precision
             teacher_images = train * run.spec.method["kd_epochs"] + n_unlabelled
             seconds += teacher_images * sum(
-                self._get_image_seconds(parent) for parent in run.parents
+                self._get_image_seconds(parent, precision) for parent in run.parents
             )
         return self._add_reading(card, images_read, seconds) + _estimate_loading(card)
 
@@ -523,9 +530,11 @@ class CostModel:
         read_seconds = images * IMAGE_READ_SECONDS / max(1, workers)
         return max(seconds, read_seconds) if workers else seconds + read_seconds
 
-    def _get_image_seconds(self, run: Run) -> float:
-        """Return the seconds of classifying one image."""
+    def _get_image_seconds(self, run: Run, precision: str = "float32") -> float:
+        """Return the seconds of classifying one image, as a teacher in a precision."""
         speed = self.speeds.get(run.name)
+        if speed and precision == "bfloat16" and speed.bfloat16_image:
+            return speed.bfloat16_image
         return speed.image if speed else run.cost.multiply_adds / DEFAULT_MACS_PER_SECOND
 
     @functools.cached_property

@@ -168,7 +168,9 @@ def price_outputs(cost_model: CostModel) -> OutputPrices | None:
     teachers = {run.digest: run for run in plan.runs.values()}
     caches = sum(
         count_threads(teachers[cache.run], plan)  # its cache has as many
-        * cost_model.estimate_cache(teachers[cache.run], cache.images * views)
+        * cost_model.estimate_cache(
+            teachers[cache.run], cache.images * views, cache.teacher_precision
+        )
         for cache in list_caches(students.logits)
     )
     return OutputPrices(planned, rest + live, rest + cached + caches)

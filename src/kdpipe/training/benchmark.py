@@ -30,6 +30,7 @@ from kdpipe.runs.files import write_json, write_npy
 from kdpipe.runs.spec import DataSpec, RunSpec
 from kdpipe.runs.store import Store
 from kdpipe.training import loop
+from kdpipe.training.teachers import bfloat16
 
 MAX_PIXELS = 2**26  # of all images together
 N_EPOCHS = 3  # of the run with few steps
@@ -42,6 +43,7 @@ def benchmark_training(
     operations: int,
     seconds: float,
     options: ExecutionOptions = CPU_OPTIONS,
+    with_bfloat16: bool = False,
 ) -> dict:
     """Measure the network and recipe of a run on this machine.
 
@@ -55,12 +57,15 @@ def benchmark_training(
     seconds : float
         Approximate duration of the measurement.
     options : ExecutionOptions
+    with_bfloat16 : bool
+        Whether the network is also measured as a teacher that answers in bfloat16.
 
     Returns
     -------
     dict
-        Seconds of a training `step`, of an `epoch` without its steps, of classifying an `image` and
-        of the `setup` of a job; and the peak memory of the process in `megabytes`.
+        Seconds of a training `step`, of an `epoch` without its steps, of classifying an `image`, of
+        the `setup` of a job and, if requested, of a `bfloat16_image`; and the peak memory of the
+        process in `megabytes`.
     """
     network, recipe = spec.network, spec.recipe
     batch = recipe.batch_size
@@ -113,6 +118,9 @@ def benchmark_training(
         )
         step = max(0.0, many_seconds / n_epochs - few_seconds / N_EPOCHS) / (steps - 1)
         image = _time_image(measured_spec, store, options, seconds / 6)
+        half: dict[str, float] = {}
+        if with_bfloat16:
+            half["bfloat16_image"] = _time_image(measured_spec, store, options, seconds / 6, True)
     # A step with fewer images counts its fixed part several times, so this is too high.
     return {
         "step": step * batch / n_images,
@@ -120,6 +128,7 @@ def benchmark_training(
         "image": image,
         "setup": setup,
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000,
+        **half,
     }
 
 
@@ -142,15 +151,27 @@ def _write_init_weights(folder: Path, spec: RunSpec, code: Path | None) -> Path:
     return path
 
 
-def _time_image(spec: RunSpec, store: Store, options: ExecutionOptions, seconds: float) -> float:
-    """Return the seconds of classifying one image, as in logit caches and evaluation."""
+def _time_image(
+    spec: RunSpec,
+    store: Store,
+    options: ExecutionOptions,
+    seconds: float,
+    is_half: bool = False,
+) -> float:
+    """Return the seconds of classifying one image, as in logit caches and evaluation.
+
+    With `is_half` the network answers in bfloat16, as a teacher may.
+    """
     device = determinism.prepare_torch_device(options.device, options.kernels)
     split = splits.load_split(replace(spec.data, train_size=0), store)
     images = streaming.create_batches(split.train, IDENTITY_VIEWS, split, device)
     model = factory.create_model(spec, options.code).to(device).eval()
+    if is_half:
+        bfloat16.convert_model(model)
     layout, n_seen = factory.get_memory_format(spec.network), 0
     start_time, wait_before = time.monotonic(), read_cpu_wait()
-    with torch.inference_mode():
+    half = torch.autocast(device.type, torch.bfloat16, enabled=is_half)
+    with torch.inference_mode(), half:
         while not n_seen or time.monotonic() - start_time < seconds:
             for x in images.unaugmented_batches(images.eval_batch_size):
                 float(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,9 @@ SECONDS_PER_MODEL = 6.0  # enough for one network
 TIMEOUT_SECONDS = 58.0  # from the start of the processes to when they are stopped
 
 
-def find_unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run]:
+def find_unmeasured(
+    plan: Plan, names: Collection[str], device: str, with_bfloat16: bool = False
+) -> list[Run]:
     """Return one run for each speed that is not measured yet, the cheapest first.
 
     A network that is not trained is measured too, since it may be a teacher.
@@ -37,13 +39,16 @@ def find_unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run
         Names of the relevant runs.
     device : {"cpu", "cuda"}
         Device of the runs.
+    with_bfloat16 : bool
+        Whether each network must be measured as a teacher that answers in bfloat16 too.
     """
     measured, runs_by_key = estimate.load_speeds(), {}
     for run in sorted(plan.runs.values(), key=lambda run: run.cost.multiply_adds):
-        if (
-            run.name in names
-            and (key := estimate.make_speed_key(plan, run, device)) not in measured
-        ):
+        if run.name not in names:
+            continue
+        key = estimate.make_speed_key(plan, run, device)
+        speed = measured.get(key)
+        if speed is None or (with_bfloat16 and not speed.bfloat16_image):
             runs_by_key.setdefault(key, run)
     return list(runs_by_key.values())
 
@@ -55,7 +60,9 @@ def format_announcement(runs: list[Run]) -> str:
     return f"benchmarking {names} on this machine, to estimate how long the study takes: {seconds}"
 
 
-def measure_missing(plan: Plan, names: Collection[str], device: str) -> None:
+def measure_missing(
+    plan: Plan, names: Collection[str], device: str, variants: Iterable[Plan] | None = None
+) -> None:
     """Measure the speeds that are not known yet, and print a message.
 
     Parameters
@@ -66,18 +73,30 @@ def measure_missing(plan: Plan, names: Collection[str], device: str) -> None:
         Names of the relevant runs.
     device : {"cpu", "cuda"}
         Device of the runs.
+    variants : iterable of Plan, optional
+        Plans of the same study in bfloat16, which are measured with it; networks are then also
+        measured as teachers that answer in bfloat16.
 
     Raises
     ------
     KdpipeError
         If a benchmark fails.
     """
-    if runs := find_unmeasured(plan, names, device):
-        print(format_announcement(runs), file=sys.stderr, flush=True)
-        measure_speeds(plan, runs, device)
+    with_bfloat16 = variants is not None
+    runs = {
+        estimate.make_speed_key(plan, run, device): run
+        for each in (plan, *(variants or ()))
+        for run in find_unmeasured(
+            each, names if each is plan else each.runs, device, with_bfloat16
+        )
+    }
+    if runs:
+        by_cost = sorted(runs.values(), key=lambda run: run.cost.multiply_adds)
+        print(format_announcement(by_cost), file=sys.stderr, flush=True)
+        measure_speeds(plan, by_cost, device, with_bfloat16)
 
 
-def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
+def measure_speeds(plan: Plan, runs: list[Run], device: str, with_bfloat16: bool = False) -> None:
     """Measure the speeds of these runs and store them in the benchmark cache.
 
     Speeds for which there was no time are extrapolated from the most expensive network that was
@@ -88,9 +107,11 @@ def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
     plan : Plan
         The plan.
     runs : list of Run
-        Runs to measure, the cheapest first.
+        Runs to measure, the cheapest first; of the plan, or of the same study in bfloat16.
     device : {"cpu", "cuda"}
         Device of the runs.
+    with_bfloat16 : bool
+        Whether each network is also measured as a teacher that answers in bfloat16.
 
     Raises
     ------
@@ -105,14 +126,19 @@ def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
         1 if device == "cuda" else max(1, min(max_parallel, estimate.count_cores() // threads))
     )
     requests = [
-        {"spec": run.spec.to_dict(), "shape": plan.card.shape, "operations": run.cost.multiply_adds}
+        {
+            "spec": run.spec.to_dict(),
+            "shape": plan.card.shape,
+            "operations": run.cost.multiply_adds,
+            "bfloat16": with_bfloat16,
+        }
         for run in runs
     ]
     uses_user_code = any(run.spec.network.build for run in runs)
     options = ExecutionOptions(device, code=Path(str(plan.study.code)) if uses_user_code else None)
     results = _run_benchmarks(json.dumps(requests), n_parallel, _budget_seconds(runs), options)
     speed_by_run = {
-        run.name: Speed(
+        run: Speed(
             **{
                 name: sum(each[name] for each in measurements) / n_parallel
                 for name in measurements[0]
@@ -132,14 +158,9 @@ def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
             file=sys.stderr,
             flush=True,
         )
-        speed_by_run |= {
-            run.name: _scale_speed(speed_by_run[last.name], last, run) for run in untimed
-        }
+        speed_by_run |= {run: _scale_speed(speed_by_run[last], last, run) for run in untimed}
     estimate.save_speeds(
-        {
-            estimate.make_speed_key(plan, plan.runs[name], device): speed_by_run[name]
-            for name in speed_by_run
-        }
+        {estimate.make_speed_key(plan, run, device): speed for run, speed in speed_by_run.items()}
     )
 
 
@@ -148,7 +169,10 @@ def _scale_speed(speed: Speed, reference: Run, run: Run) -> Speed:
     cost_ratio = run.cost.multiply_adds / reference.cost.multiply_adds
     batch_ratio = run.spec.recipe.batch_size / reference.spec.recipe.batch_size
     return replace(
-        speed, step=speed.step * cost_ratio * batch_ratio, image=speed.image * cost_ratio
+        speed,
+        step=speed.step * cost_ratio * batch_ratio,
+        image=speed.image * cost_ratio,
+        bfloat16_image=speed.bfloat16_image * cost_ratio,
     )
 
 

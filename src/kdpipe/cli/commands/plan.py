@@ -24,7 +24,10 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print the whole plan as JSON, run by run"
     )
-    help = "first benchmark the study's networks on this machine, for at most a minute"
+    help = (
+        "first benchmark the study's networks on this machine, for at most a minute, and say what "
+        "bfloat16 would gain"
+    )
     parser.add_argument("--measure", action="store_true", help=help)
     help = (
         "true effect for which the power of each test is estimated, 0 for none; default: "
@@ -58,7 +61,7 @@ def _print_plan(options) -> None:
     from kdpipe.analysis.search import forecast, rounds
     from kdpipe.config import load
     from kdpipe.jobs import parent_watchdog
-    from kdpipe.plan import estimate, render, resources, teacher_outputs
+    from kdpipe.plan import estimate, half_precision, render, resources, teacher_outputs
     from kdpipe.runs.integrity import data_drift
     from kdpipe.workflow import machine_benchmark, run_state
 
@@ -66,9 +69,15 @@ def _print_plan(options) -> None:
     plan, search_state = rounds.advance_search(load.load_study(options.study), store)
     raise_study_errors(options.study, data_drift.find_changed_images(plan.study, options.study))
     device = resolve_device(plan.study)
+    gain = ""
     if options.measure:
+        has_bfloat16 = half_precision.has_bfloat16(device)
+        variants = half_precision.build_variants(plan.study) if has_bfloat16 else {}
         with parent_watchdog.tie_children():
-            machine_benchmark.measure_missing(plan, plan.runs, device)
+            measured = variants.values() if variants else None
+            machine_benchmark.measure_missing(plan, plan.runs, device, measured)
+        slots = count_gpu_slots(plan.study)
+        gain = half_precision.describe_gain(plan.study, variants, device, slots)
     states, cost_model, total, plain_total = run_state.price_plan(
         plan, device, store, count_gpu_slots(plan.study)
     )
@@ -78,6 +87,7 @@ def _print_plan(options) -> None:
     lines = [
         render.render_plan_text(plan, states, teacher_outputs.describe_prices(cost_model)),
         estimate.describe_estimate(cost_model, total, states, plain_total),
+        gain,
     ]
     lines += [
         *(forecast.format_forecast(search_state) if search_state else []),

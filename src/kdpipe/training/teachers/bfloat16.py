@@ -81,20 +81,15 @@ def _find_foldable(network: nn.Module) -> list[tuple[str, str]]:
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             is_plain = norm.running_mean is not None and not {*paths} & read
             # A parametrization or a hook would be lost, or see other outputs.
-            is_plain &= not any(conv.children()) and not any(_list_hooks(conv, norm))
+            is_plain &= not any(conv.children()) and not _has_hooks(conv, norm)
             if is_plain and all(calls[path] == 1 for path in paths):
                 pairs.append(paths)
     return pairs
 
 
-def _list_hooks(*layers: nn.Module) -> list[object]:
-    """Return the hooks of some layers."""
-    return [
-        hook
-        for layer in layers
-        for hooks in (layer._forward_hooks, layer._forward_pre_hooks)
-        for hook in hooks
-    ]
+def _has_hooks(*layers: nn.Module) -> bool:
+    """Return whether one of some layers has a hook."""
+    return any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
 
 
 def _set_submodule(network: nn.Module, path: str, layer: nn.Module) -> None:
