@@ -162,7 +162,8 @@ def _describe_rounding(plan: Plan, records: dict[str, dict]) -> str:
         key: max(rounding[key] for rounding in roundings)
         for key in ("largest_error", "other_class")
     }
-    return f"of {len(roundings):,} students, at most: {format_rounding(roundings[0] | largest)}"
+    count = f"the most of {len(roundings):,} students"
+    return f"{format_rounding(roundings[0] | largest)} ({count})"
 
 
 def _analyze_blinded(

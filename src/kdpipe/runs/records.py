@@ -426,7 +426,7 @@ def merge_records(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 def format_rounding(rounding: Mapping[str, Any]) -> str:
     """Return in words how far the outputs of a teacher in bfloat16 are from those in float32."""
     return (
-        f"in bfloat16 its logits differ by at most {rounding['largest_error']:.2g} of the largest, "
+        f"logits differ from float32 by at most {rounding['largest_error']:.2g} of the largest, "
         f"and {100 * rounding['other_class']:.2g} % of {rounding['images']:,} "
         f"{rounding['split']} images have another top class"
     )

@@ -17,6 +17,10 @@ PAIR = {"networks": ["wrn10-1"], "copies": 2}
 # For each rule a change of the rich study, well formed, that it alone refuses.
 CASES = {
     "term_batch_size": {"methods.kd.dist_weight": 1.0, "data.train_size": 101},
+    "teacher_precision": {
+        "methods.kd.teacher_precision": "bfloat16",
+        "methods.kd.temperature": 1.0,
+    },
     "terms": {
         "methods.kd.attention_weight": 1.0,
         "experiments.1.teachers": ["three"],
