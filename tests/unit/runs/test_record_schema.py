@@ -58,7 +58,8 @@ def test_what_others_rely_on(change):
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
 def test_records_that_were_published_have_the_form(path):
     lines = gzip.decompress(path.read_bytes()).splitlines()
-    known = [json.loads(line)["record"] for line in lines]
+    entries = [json.loads(line) for line in lines]
+    known = [entry["record"] for entry in entries if "record" in entry]
     assert len(known) > 50 and not [
         fault for one in known for fault in records.find_schema_errors(one)
     ]
