@@ -1,108 +1,52 @@
-"""kdpipe beside torchdistill: a grid of 6 students from one teacher, and one student.
+"""kdpipe beside torchdistill: a grid of six students from one teacher, and one student.
 
-CIFAR-shaped random images, WRN40-2 (in eval mode) teaches WRN16-1, batches of 64, T = 4, weights
-0.1 / 0.9, SGD with momentum. torchdistill trains as its CIFAR example does: PIL images, random
-crop and flip by torchvision, a DataLoader; of 0, 1 and 2 workers the fastest counts. In each round
-every part takes its turn: an epoch of torchdistill for each number of workers, the building of
-kdpipe's table, an epoch of a kdpipe student from it, one with a live teacher. A grid is then
-computed as in the paper's study, 200 epochs and 162 views:
-
-    torchdistill  students x 200 epochs
-    kdpipe        162 views of the table + students x 200 epochs
-
-Both without validation and start-up. It needs torchdistill, which nothing else of kdpipe does:
+torchdistill trains as its CIFAR example does: PIL images, random crop and flip by torchvision, a
+DataLoader; T = 4, weights 0.1 / 0.9, SGD with momentum, 200 epochs. What is timed, and how, is in
+side_by_side.py. It needs torchdistill, which nothing else of kdpipe does:
 
     pip install --no-deps torchdistill==1.1.5
-    python benchmarks/against_torchdistill.py [--images 1024] [--rounds 5]
+    python benchmarks/against_torchdistill.py [--images 512] [--rounds 4]
 """
 
-import argparse
-import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import cifar_runs
 import numpy as np
+import side_by_side
 import torch
 from PIL import Image
+from side_by_side import BATCH, CLASSES, PRECISIONS, STUDENT, WORKERS
 from torch.utils.data import RandomSampler
 from torchdistill.core.distillation import DistillationBox  # type: ignore
 from torchvision import transforms
 
 from kdpipe.data import splits
-from kdpipe.data.data_spec import count_views
-from kdpipe.jobs.train import train_run
 from kdpipe.models import factory
-from kdpipe.plan.nodes import LogitCache, Run
 from kdpipe.runs import store
 from kdpipe.runs.spec import RunSpec
-from kdpipe.training.teachers import cached as teacher_tables
 from kdpipe.training.teachers import online
 
-TEACHER, STUDENT, BATCH = "wrn40-2", "wrn16-1", 64
-EPOCHS, VIEWS = 200, 162
-WORKERS = (0, 1, 2)
+EPOCHS = 200
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    options = side_by_side.parse_options(__doc__ or "")
     torch.set_num_threads(2)
-    with tempfile.TemporaryDirectory() as folder:
-        measure(options, store.Store(Path(folder)))
-
-
-def measure(options, results_store: store.Store) -> None:
-    split = cifar_runs.split(options.images)
+    split = cifar_runs.split(options.images, classes=CLASSES)
     splits.load_split = lambda spec, results_store: split
-    teacher, student = _runs(options.images, "table")
-    run = _runs(options.images, "live")[1]
-    print(train_run(teacher.spec, [], results_store))
-    (table,) = student.logit_caches
-    ways = {
-        f"torchdistill, {workers} workers": _torchdistill(run.spec, split, results_store, workers)
-        for workers in WORKERS
-    }
-    ways |= {
-        "kdpipe, a view of the table": lambda: _build(table, results_store),
-        "kdpipe, table": lambda: cifar_runs.train(student, results_store),
-        "kdpipe, live": lambda: cifar_runs.train(run, results_store),
-    }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for round_ in range(options.rounds + 1):  # the first warms up and is not counted
-        for name, part in ways.items():
-            seconds = part()
-            if round_:
-                times[name].append(seconds)
-    for name, seconds in times.items():
-        print(f"{name:28} {statistics.median(seconds):6.2f} s (min {min(seconds):.2f})")
-    reference = min(
-        (times[name] for name in times if name.startswith("torchdistill")), key=statistics.median
-    )
-    for students in (6, 1):
-        own_value = [
-            VIEWS * view + students * EPOCHS * epoch
-            for view, epoch in zip(
-                times["kdpipe, a view of the table"], times["kdpipe, table"], strict=True
+    with tempfile.TemporaryDirectory() as folder:
+        results_store = store.Store(Path(folder))
+        student = side_by_side.train_teacher(options.images, results_store)
+        theirs = {
+            (precision, workers): _torchdistill(
+                student.spec, split, results_store, workers, precision
             )
-        ]
-        grid = [students * EPOCHS * epoch for epoch in reference]
-        print(
-            cifar_runs.ratio(
-                f"torchdistill / kdpipe from a table, {students} student(s)", grid, own_value
-            )
-        )
-    print(cifar_runs.ratio("torchdistill / kdpipe, live teacher", reference, times["kdpipe, live"]))
-
-
-def _build(table: LogitCache, results_store: store.Store) -> float:
-    """Seconds a view of building the teacher's table, its checksum and file included."""
-    started = time.perf_counter()
-    teacher_tables.build_logit_cache(table.spec, results_store)
-    return cifar_runs.since(started) / count_views(table.spec.data)
+            for precision in PRECISIONS
+            for workers in WORKERS
+        }
+        side_by_side.compare("torchdistill", theirs, options, EPOCHS, results_store)
 
 
 class _Pictures(torch.utils.data.Dataset):
@@ -120,7 +64,9 @@ class _Pictures(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def _torchdistill(spec: RunSpec, split: splits.Split, results_store: store.Store, workers: int):
+def _torchdistill(
+    spec: RunSpec, split: splits.Split, results_store: store.Store, workers: int, precision: str
+) -> side_by_side.Epoch:
     """A function that trains for one epoch and returns its seconds."""
     seen = transforms.Compose(
         [
@@ -131,7 +77,7 @@ def _torchdistill(spec: RunSpec, split: splits.Split, results_store: store.Store
         ]
     )
     ((_, teacher),) = online.load_online_teacher(spec, results_store).members
-    student = factory.build_named_model(STUDENT, num_classes=cifar_runs.CLASSES, in_channels=3)
+    student = factory.build_named_model(STUDENT, num_classes=CLASSES, in_channels=3)
     loss = {
         "key": "KDLoss",
         "kwargs": {
@@ -183,18 +129,14 @@ def _torchdistill(spec: RunSpec, split: splits.Split, results_store: store.Store
         box.teacher_model.eval()
         for images, labels, extra in box.train_data_loader:
             box.pre_forward_process()
-            box.post_forward_process(loss=box.forward_process(images, labels, extra))
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = box.forward_process(images, labels, extra)
+            box.post_forward_process(loss=loss)
         seconds = cifar_runs.since(started)
         box.post_epoch_process()
         return seconds
 
     return epoch
-
-
-def _runs(images: int, way: str) -> tuple[Run, Run]:
-    return cifar_runs.runs(
-        TEACHER, STUDENT, images, outputs=way, epochs=2, batch=BATCH, pad=1, flip=False
-    )
 
 
 if __name__ == "__main__":

@@ -38,16 +38,22 @@ def runs(
     batch: int,
     data: str = "cifar10",
     method: dict | None = None,
+    half: bool = False,
     **views,
 ) -> tuple[Run, Run]:
-    """(teacher, student) of a study on such images; the teacher trains for one epoch."""
+    """(teacher, student) of a study on such images; the teacher trains for one epoch, in float32.
+
+    With `half` the student is trained in bfloat16, and its teacher answers in it.
+    """
     study = load.validate_study(
         {
             "study": "bench",
             "seeds": [0],
             "data": {"name": data, "train_size": images} | views,
-            "recipe": {"epochs": epochs, "batch_size": batch, "lr": 0.1, "threads": 2},
-            "network_recipes": {teacher: {"epochs": 1}},
+            "recipe": {"epochs": epochs, "batch_size": batch, "lr": 0.1, "threads": 2}
+            | ({"autocast": "bfloat16"} if half else {}),
+            "network_recipes": {teacher: {"epochs": 1, "autocast": None}},
+            "teacher_precision": "bfloat16" if half else "float32",
             "teacher_outputs": outputs,
             "methods": {"kd": method or {}},
             "experiments": [
