@@ -24,7 +24,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
-    study = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "studies/digits_first.yaml"
+    study = (
+        Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "studies/digits_first.yaml"
+    )
     for number in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1):
         with tempfile.TemporaryDirectory() as folder:
             os.environ[estimate.CACHE_ENV] = str(Path(folder) / "cache")

@@ -24,7 +24,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
-    study = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "studies/digits_first.yaml"
+    study = (
+        Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "studies/digits_first.yaml"
+    )
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     rows: dict[str, list[tuple[float, float, float]]] = {"plain": [], "forked": []}
     for number in range(rounds):
