@@ -6,6 +6,7 @@ one line, whatever it is doing.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -63,7 +64,7 @@ def run_command() -> int:
 
 
 def open_missing_streams() -> None:
-    """Open the null device for standard streams that are closed.
+    """Open the null device for standard streams that are closed, and let none fail for a letter.
 
     Python has None for them, and the next file that is opened would take their place.
     """
@@ -73,8 +74,12 @@ def open_missing_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
         if getattr(sys, name) is None:
-            stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115
+            mode = "r" if number == 0 else "w"
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
+        stream = getattr(sys, name)
+        if number and isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")  # such a terminal shows no other letters
 
 
 class _Interrupt:

@@ -28,7 +28,7 @@ def git_revision() -> str | None:
     """Return the commit of the source tree of this package, with `+` where it was changed."""
     command = ["git", "-C", str(PACKAGE_ROOT), "describe", "--always", "--dirty=+"]
     try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        process = _run_git(command)
     except (OSError, subprocess.SubprocessError):
         return None
     return process.stdout.strip()
@@ -38,12 +38,23 @@ def find_commit_date(path: Path) -> str | None:
     """Return the date of the commit that added a file, in ISO 8601; None if git knows of none."""
     command = ["git", "log", "--diff-filter=A", "--format=%cI", "-1", "--", path.name]
     try:
-        process = subprocess.run(
-            command, cwd=path.parent, capture_output=True, text=True, timeout=10, check=True
-        )
+        process = _run_git(command, path.parent)
     except (OSError, subprocess.SubprocessError):
         return None
     return process.stdout.strip() or None
+
+
+def _run_git(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=10,
+        check=True,
+    )
 
 
 def hash_verdict_code() -> str:

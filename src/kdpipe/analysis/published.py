@@ -84,4 +84,6 @@ def _format_entry(entry: dict, row: pd.Series) -> str:
 @functools.cache
 def _load_file() -> dict:
     """Return the content of published.json."""
-    return json.loads(resources.files("kdpipe.analysis").joinpath("published.json").read_text())
+    return json.loads(
+        resources.files("kdpipe.analysis").joinpath("published.json").read_text("utf-8")
+    )

@@ -100,7 +100,13 @@ def _run_nvidia_smi(*options: str) -> str:
         return ""
     try:
         process = subprocess.run(
-            ["nvidia-smi", *options], capture_output=True, text=True, timeout=60, check=False
+            ["nvidia-smi", *options],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -215,6 +221,8 @@ def _run_probe(gpus: list[str]) -> dict:
             env=os.environ | environment,
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=PROBE_TIMEOUT,
             check=False,
         )

@@ -110,7 +110,7 @@ def run_parallel(functions: Sequence[Callable[[], Any]], log: Path, deadline: fl
 def _run_in_child(function: Callable[[], Any], log: Path, sender: Connection) -> None:
     """Call the function in the child, and send its result or its error as JSON."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    with open(log, "a", buffering=1) as log_file:
+    with open(log, "a", buffering=1, encoding="utf-8") as log_file:
         os.dup2(log_file.fileno(), 1)
         os.dup2(log_file.fileno(), 2)
     try:

@@ -68,6 +68,7 @@ SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBL
 # Seconds after the head's end until a job that it has just started has read its command.
 READ_SECONDS = 2.0
 HEAD_FILE = "head"  # in its folder: the head process
+ALIVE_FILE = "alive"  # its process id; written anew each second while it answers
 FORKSERVER_VARIABLE = "KDPIPE_PRELOADED"  # in the environment of a head with such a server
 
 
@@ -82,13 +83,15 @@ def start_forkserver() -> dict[str, str]:
     folder = Path(tempfile.mkdtemp(prefix="kdpipe-"))
     shim, command = folder / "shim.py", folder / "bin" / "kdpipe"
     path = str(folder / "socket")
-    shim.write_text(SHIM_SCRIPT.format(python=sys.executable, path=path, killed=KILLED_MESSAGE))
+    shim.write_text(
+        SHIM_SCRIPT.format(python=sys.executable, path=path, killed=KILLED_MESSAGE), "utf-8"
+    )
     command.parent.mkdir()
     substitutions = {"python": shlex.quote(sys.executable), "shim": shlex.quote(str(shim))}
-    command.write_text(COMMAND_SCRIPT.format(**substitutions))
+    command.write_bytes(os.fsencode(COMMAND_SCRIPT.format(**substitutions)))
     command.chmod(0o755)
     head = parent_watchdog.Head.of_this_process()
-    (folder / HEAD_FILE).write_text(str(head))
+    (folder / HEAD_FILE).write_text(str(head), "utf-8")
     subprocess.Popen(
         [sys.executable, "-P", "-m", "kdpipe", "preload", str(folder), str(head)],
         stdin=subprocess.DEVNULL,
@@ -109,7 +112,7 @@ def has_forkserver() -> bool:
     if variable is None:
         return False
     with contextlib.suppress(OSError, ValueError):
-        head = parent_watchdog.Head.parse((Path(variable) / HEAD_FILE).read_text())
+        head = parent_watchdog.Head.parse((Path(variable) / HEAD_FILE).read_text("utf-8"))
         if head is not None and head.is_alive and head.pid in (os.getpid(), os.getppid()):
             return True
     print(
@@ -119,6 +122,19 @@ def has_forkserver() -> bool:
     )
     del os.environ[FORKSERVER_VARIABLE]
     return False
+
+
+def read_heartbeat() -> tuple[int, int] | None:
+    """Return the process id of this study's server and when it last showed that it answers.
+
+    None without a server, and while it starts. The time is of the file system: only whether it
+    changes says anything.
+    """
+    path = Path(os.environ.get(FORKSERVER_VARIABLE, ""), ALIVE_FILE)
+    try:
+        return int(path.read_text("utf-8")), path.stat().st_mtime_ns
+    except (OSError, ValueError):
+        return None
 
 
 def serve_forks(folder: Path, head_text: str, main: Callable[[list[str]], int]) -> None:
@@ -154,7 +170,11 @@ def _accept_jobs(folder: Path, head_fd: int, main: Callable[[list[str]], int]) -
         server.bind(str(folder / "socket"))
         server.listen(256)
         server_fd = os.pidfd_open(os.getpid())
+        alive_file = folder / ALIVE_FILE
+        alive_file.write_text(str(os.getpid()), "utf-8")
         while True:
+            with contextlib.suppress(OSError):
+                os.utime(alive_file)
             ready, _, _ = select.select([server, head_fd], [], [], 1.0)
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:  # its CPU time is added to this process's

@@ -10,6 +10,7 @@ head and are cancelled through their queue.
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import select
@@ -24,7 +25,7 @@ from pathlib import Path
 from kdpipe.text import format_value
 
 HEAD_VARIABLE = "KDPIPE_HEAD"  # in the environment of jobs: the head of their study (`Head`)
-TOKENS_FILE = Path(".snakemake") / "kdpipe.heads"  # the tokens of the starts in a folder
+TOKENS_FILE = Path(".snakemake") / "kdpipe.heads"  # the starts in a folder, one a line
 GRACE_SECONDS = 60.0  # seconds for the state of a training to be saved
 ENDED_MESSAGE = "kdpipe: the process that started this job has ended, so the job ends too"
 
@@ -79,24 +80,39 @@ class Head:
         if self.is_alive and os.getppid() == self.pid:
             return True
         try:
-            if self.token in TOKENS_FILE.read_text().split():
+            if str(self) in TOKENS_FILE.read_text("utf-8").split():
                 return True
         except (OSError, ValueError):
             pass
         return not self.is_alive and _is_orphan()
 
-    def note_token(self, is_only_one: bool) -> None:
-        """Note the token in the current folder, in which its jobs are started.
+    def note_token(self) -> None:
+        """Note this start in the current folder, in which its jobs are started.
 
-        Parameters
-        ----------
-        is_only_one : bool
-            Whether no other start works in this folder, so that older tokens can go.
+        Starts that have ended are left out; one that is made at the same time stays.
         """
         with contextlib.suppress(OSError):
             TOKENS_FILE.parent.mkdir(exist_ok=True)
-            with TOKENS_FILE.open("w" if is_only_one else "a") as file:
-                file.write(f"{self.token}\n")
+            folder_fd = os.open(TOKENS_FILE.parent, os.O_RDONLY)
+            try:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(folder_fd, fcntl.LOCK_EX)
+                lines = [*map(str, _list_other_heads()), str(self)]
+                new_file = TOKENS_FILE.with_name(f".{TOKENS_FILE.name}.{self.token}.tmp")
+                new_file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+                new_file.replace(TOKENS_FILE)
+            finally:
+                os.close(folder_fd)
+
+
+def _list_other_heads() -> list[Head]:
+    """Return the starts noted in the current folder that have not ended, as far as is known."""
+    try:
+        heads = map(Head.parse, TOKENS_FILE.read_text("utf-8").split())
+    except (OSError, ValueError):
+        return []
+    namespace = _read_namespace()
+    return [head for head in heads if head and (head.is_alive or head.namespace != namespace)]
 
 
 @contextlib.contextmanager
@@ -175,7 +191,7 @@ def _end_this_process() -> None:
 def _read_start_time(pid: int) -> int | None:
     """Return when a process has started, in clock ticks; None if there is none, or a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except (OSError, ValueError):
         return None
     return int(fields[19]) if fields and fields[0] not in "ZX" else None

@@ -81,7 +81,7 @@ def format_checksums(files: dict[str, bytes]) -> bytes:
 def is_intact(folder: Path) -> bool:
     """Return whether every file of a report is as it was rendered; False without checksums."""
     try:
-        lines = (folder / CHECKSUM_FILE).read_text().splitlines()
+        lines = (folder / CHECKSUM_FILE).read_text("utf-8").splitlines()
         return bool(lines) and all(
             hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
             for sha256, name in (line.split("  ", 1) for line in lines)

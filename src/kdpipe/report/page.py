@@ -200,7 +200,9 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         "winner_rank": format_winner_rank,
     }
     template = environment.from_string(
-        resources.files("kdpipe.report").joinpath("templates", "report.html.jinja").read_text()
+        resources.files("kdpipe.report")
+        .joinpath("templates", "report.html.jinja")
+        .read_text("utf-8")
     )
     study = report.plan.study
     drawings = [

@@ -312,7 +312,7 @@ def _find_stale_files(folder: Path, written: Collection[Path]) -> list[Path]:
         for ending in ("svg", "png")
     ]
     with contextlib.suppress(OSError, ValueError):
-        listed = (folder / fingerprint.CUSTOM_FILES_LIST).read_text().splitlines()
+        listed = (folder / fingerprint.CUSTOM_FILES_LIST).read_text("utf-8").splitlines()
         names.append(fingerprint.CUSTOM_FILES_LIST)
         names += [name for name in listed if re.fullmatch(CUSTOM_FILE_PATTERN, name)]
     names.append(fingerprint.CHECKSUM_FILE)

@@ -36,7 +36,7 @@ def curve_path(folder: Path) -> Path:
 def read_locked_name(folder: Path) -> str | None:
     """Return the name of a folder when its lock was last held, or None if that is unknown."""
     try:
-        return (folder / LOCK_FILE).read_text() or None
+        return (folder / LOCK_FILE).read_text("utf-8") or None
     except (OSError, ValueError):
         return None
 

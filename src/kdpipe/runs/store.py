@@ -307,7 +307,7 @@ def lock_run_folder(folder: Path) -> Generator[None, None, None]:
     path = folder / run_folder.LOCK_FILE
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as file:
+        with open(path, "a", encoding="utf-8") as file:
             _acquire_lock(file, folder)
             # Its last holder may have removed the folder: then this file locks nothing.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):

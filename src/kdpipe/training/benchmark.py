@@ -135,7 +135,7 @@ def benchmark_training(
 def read_cpu_wait() -> float:
     """Return the seconds that this thread has waited for a core, from Linux's counters."""
     try:
-        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+        return int(Path("/proc/thread-self/schedstat").read_text("utf-8").split()[1]) / 1e9
     except (OSError, ValueError, IndexError):  # another kernel
         return 0.0
 

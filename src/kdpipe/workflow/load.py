@@ -126,10 +126,8 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
         None if to_do else _find_outdated_report_digest(plan, store),
         options,
     )
-    n_stale_locks = None
     if not options.is_dry_run:
-        n_stale_locks = preflight.acquire_lock()
-        if n_stale_locks:
+        if preflight.acquire_lock():
             message = KILLED_MESSAGE + (QUEUED_MESSAGE if options.is_remote else "")
             print(message, file=sys.stderr)
         if search_state is not None:
@@ -139,7 +137,7 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
         _clean_up(context)
         for folder in stale_folders.values():
             ensure_record_backup(folder)
-    _tie_processes(options, is_only_one=n_stale_locks is not None)
+    _tie_processes(options)
     progress.attach_study(context, source.display_path)
     gc.freeze()  # the plan stays: no collection has to look through it while Snakemake works
     return context
@@ -270,11 +268,11 @@ def _clean_up(context: RuleContext) -> None:
             Path(prepared_marker(folder)).unlink(missing_ok=True)
 
 
-def _tie_processes(options: SnakemakeOptions, is_only_one: bool) -> None:
+def _tie_processes(options: SnakemakeOptions) -> None:
     """End this process with the parent of its search round, and jobs with this process."""
     starter = os.environ.pop(parent_watchdog.HEAD_VARIABLE, None)
     parent_watchdog.watch_parents(parent_watchdog.open_parent_fd(starter))
     if not (options.is_remote or options.is_dry_run):
         head = parent_watchdog.Head.of_this_process()
-        head.note_token(is_only_one)
+        head.note_token()
         os.environ[parent_watchdog.HEAD_VARIABLE] = str(head)

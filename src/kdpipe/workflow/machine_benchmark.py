@@ -187,13 +187,13 @@ def _run_benchmarks(
     """Return the measurements that each of the parallel processes finished before the timeout."""
     command = [sys.executable, "-P", "-m", "kdpipe", "measure", f"--seconds={seconds}"]
     command += [f"--since={time.time()}", *options.to_arguments()]
-    with tempfile.TemporaryFile("w+") as request_file:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as request_file:
         request_file.write(requests)
         request_file.flush()
         processes = []
         for _ in range(n_parallel):
             # Opened for each process, since a shared file description has a shared position.
-            with open(f"/proc/self/fd/{request_file.fileno()}") as stdin_file:
+            with open(f"/proc/self/fd/{request_file.fileno()}", "rb") as stdin_file:
                 processes.append(
                     subprocess.Popen(
                         command,
@@ -201,6 +201,8 @@ def _run_benchmarks(
                         stdout=subprocess.PIPE,
                         stderr=subprocess.PIPE,
                         text=True,
+                        encoding="utf-8",
+                        errors="replace",
                     )
                 )
         try:

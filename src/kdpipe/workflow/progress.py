@@ -29,7 +29,7 @@ from kdpipe.text import escape, shorten_line
 from kdpipe.workflow import status_text, stopped_processes
 from kdpipe.workflow.rule_context import RuleContext
 from kdpipe.workflow.run_state import JobRow, RunState
-from kdpipe.workflow.stopped_processes import StoppedProcess
+from kdpipe.workflow.stopped_processes import ServerWatch, StoppedProcess
 
 # The live display on a terminal, by rich: a progress bar, the time left and the running jobs.
 
@@ -53,8 +53,9 @@ class LiveDisplay:
         self.run_state = run_state
         self._render_time = 0.0
         self._last_render: RenderableType = ""
-        self._stopped: list[StoppedProcess] = []
-        self._stopped_time = time.monotonic()
+        self._server_watch = ServerWatch()
+        self._stuck: list[Text] = []
+        self._stuck_time = time.monotonic()
         self.console = Console(file=stream, highlight=False)
         self.live = Live(
             console=self.console,
@@ -105,16 +106,29 @@ class LiveDisplay:
         if len(jobs) > MAX_ROWS:
             lines.append(f"   and {len(jobs) - MAX_ROWS} more running")
         if not run_state.is_remote:
-            lines += map(_format_stopped, self._find_stopped())
+            lines += self._list_stuck()
         if run_state.failed:
             lines.append(Text(f"{len(run_state.failed)} failed", style="red"))
         return Group(*lines)
 
-    def _find_stopped(self) -> list[StoppedProcess]:
-        """Return the stopped processes, as of some seconds ago: each process is looked at."""
-        if time.monotonic() - self._stopped_time > STOPPED_SECONDS:
-            self._stopped, self._stopped_time = stopped_processes.find_stopped(), time.monotonic()
-        return self._stopped
+    def _list_stuck(self) -> list[Text]:
+        """Return a line for each process that does nothing, as of some seconds ago."""
+        if time.monotonic() - self._stuck_time > STOPPED_SECONDS:
+            self._stuck, self._stuck_time = _list_stuck(self._server_watch), time.monotonic()
+        return self._stuck
+
+
+def _list_stuck(watch: ServerWatch) -> list[Text]:
+    """Return a line for each process that was stopped, and for a server that does not answer."""
+    stopped, silent = stopped_processes.find_stopped(), watch.find_silent()
+    lines = list(map(_format_stopped, stopped))
+    if silent is not None and silent not in [process.pid for process in stopped]:
+        text = (
+            f"no answer: process {silent} (the server that starts the jobs) hangs; "
+            f"`kill -9 {silent}` ends it, and jobs start without it"
+        )
+        lines.append(Text(text, style="yellow"))
+    return lines
 
 
 def _format_stopped(process: StoppedProcess) -> Text:
@@ -325,10 +339,11 @@ class ProgressReporter:
             self.display = None
 
     def _watch_stopped(self) -> None:
-        """Print a line for each process that somebody has stopped, until the invocation ends."""
+        """Print a line for each process that does nothing, until the invocation ends."""
+        watch = ServerWatch()
         while not self._is_closed.wait(STOPPED_SECONDS):
-            for process in stopped_processes.find_stopped():
-                self.print_once(_format_stopped(process).plain)
+            for line in _list_stuck(watch):
+                self.print_once(line.plain)
 
     def _read_failure_reason(self, rule: str, name: str) -> str | None:
         """Return the reason that a job itself has logged for its failure."""
@@ -381,6 +396,7 @@ def render_partial_report(context: RuleContext) -> None:
         [sys.executable, "-m", "kdpipe", "report", "-"],
         input=context.study_json,
         text=True,
+        encoding="utf-8",
         stdout=subprocess.DEVNULL,  # the summary lists what is missing
     )
     if current_reporter is not None:
@@ -398,7 +414,7 @@ def _on_sigint(number, frame) -> None:
 def _read_last_line(log: str) -> str | None:
     """Return the last line of a log file."""
     try:
-        lines = Path(log).read_text(errors="replace").strip().splitlines()
+        lines = Path(log).read_text("utf-8", errors="replace").strip().splitlines()
     except OSError:
         return None
     return lines[-1] if lines else None

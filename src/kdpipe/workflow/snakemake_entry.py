@@ -13,6 +13,7 @@ import os
 import pkgutil
 import signal
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ PLUGIN_PREFIXES = tuple(
 )
 NOTHING_STARTED = "nothing was started"
 PROGRESS_KEPT = "the progress of its jobs is kept"
+CACHE_BYTES = 2**16  # more than the files that Snakemake keeps of a workflow
 
 
 class _Terminated(SystemExit):
@@ -126,10 +128,13 @@ def _run_snakemake() -> int:
     cache_dir = Path(common.get_appdirs().user_cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_dir) as file:
+            file.write(bytes(CACHE_BYTES))
+            file.flush()
     except OSError as error:
         return _print_error(
-            f"{cache_dir}, where Snakemake keeps files, cannot be made ({error.strerror}): set "
-            "HOME or XDG_CACHE_HOME to a folder that can be written in"
+            f"{cache_dir}, where Snakemake keeps files, cannot be written in ({error.strerror}): "
+            "make space there, or set XDG_CACHE_HOME or HOME to a folder that can be written in"
         )
     try:
         return 0 if cli.args_to_api(options, parser) else 1

@@ -152,7 +152,7 @@ def find_renamed_reports(plan: Plan, reports: Path) -> list[str]:
         if path.parent.name == plan.study.study:
             continue
         try:
-            with path.open(newline="") as file:
+            with path.open(newline="", encoding="utf-8") as file:
                 report_names = {row.get("run") for row in csv.DictReader(file)}
         except (OSError, ValueError, csv.Error):
             continue

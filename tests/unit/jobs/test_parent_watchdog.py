@@ -86,7 +86,7 @@ def test_a_job_ends_with_its_head_and_says_so(other, tmp_path, monkeypatch):
     """Which has noted its token in the folder; a job that starts when it is dead ends at once."""
     monkeypatch.chdir(tmp_path)
     head = head_of(other)
-    head.note_token(is_only_one=True)
+    head.note_token()
     running = job(head, tmp_path)
     assert running.stdout is not None and running.stdout.readline() == "1\n"
     other.kill()
@@ -105,14 +105,36 @@ def test_a_child_is_tied_to_its_parent(tmp_path):
     child.communicate()
 
 
-def test_tokens_of_starts_that_share_a_folder_stand_side_by_side(tmp_path, monkeypatch):
+def test_starts_that_share_a_folder_stand_side_by_side(tmp_path, monkeypatch, other):
+    """Whatever their order; those that have ended go, and so does what is none."""
     monkeypatch.chdir(tmp_path)
-    one, two, alone = (Head.of_this_process() for _ in range(3))
-    one.note_token(is_only_one=True)
-    two.note_token(is_only_one=False)
-    assert parent_watchdog.TOKENS_FILE.read_text().split() == [one.token, two.token]
-    alone.note_token(is_only_one=True)
-    assert parent_watchdog.TOKENS_FILE.read_text().split() == [alone.token]
+    gone, one, two = head_of(other), Head.of_this_process(), Head.of_this_process()
+    elsewhere = replace(gone, namespace="4026530000", token="e")
+    for head in (gone, elsewhere, one):
+        head.note_token()
+    with parent_watchdog.TOKENS_FILE.open("a") as file:
+        file.write("0123456789abcdef\n")  # of an earlier version
+    assert str(gone) in parent_watchdog.TOKENS_FILE.read_text()
+    other.kill()
+    other.wait()
+    two.note_token()
+    expected = [str(head) for head in (elsewhere, one, two)]
+    assert parent_watchdog.TOKENS_FILE.read_text().split() == expected
+    assert [path.name for path in tmp_path.glob(".snakemake/*")] == ["kdpipe.heads"]
+
+
+def test_of_starts_at_the_same_time_none_erases_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    heads = [Head.of_this_process() for _ in range(12)]
+    children = []
+    for head in heads:
+        if (child := os.fork()) == 0:
+            head.note_token()
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 12
+    lines = parent_watchdog.TOKENS_FILE.read_text().split()
+    assert sorted(lines) == sorted(map(str, heads))
 
 
 def test_a_fork_server_of_another_start_is_ignored(other, tmp_path, monkeypatch, capsys):

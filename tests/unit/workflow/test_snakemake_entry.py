@@ -1,6 +1,7 @@
 """Snakemake as `kdpipe run` starts it: one line for a misspelt option, a plugin, a signal."""
 
 import os
+import resource
 import signal
 import sys
 from types import SimpleNamespace
@@ -115,6 +116,22 @@ def test_a_failed_job_is_1_and_the_end_is_0(starting, monkeypatch):
         assert starting(lambda: (None, None)) == code
 
 
+def test_a_cache_folder_that_is_full_is_named(starting, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "snakemake.common.get_appdirs", lambda: SimpleNamespace(user_cache_dir=str(tmp_path))
+    )
+    monkeypatch.setattr(cli, "args_to_api", lambda *_: True)
+    assert starting(lambda: (None, None)) == 0 and not list(tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as if that were left
+    try:
+        assert starting(lambda: (None, None)) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = f"kdpipe: {tmp_path}, where Snakemake keeps files, cannot be written in (File too"
+    assert capsys.readouterr().err.startswith(message)
+
+
 def test_a_cache_folder_that_cannot_be_made_is_named(starting, capsys, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(
@@ -122,5 +139,7 @@ def test_a_cache_folder_that_cannot_be_made_is_named(starting, capsys, monkeypat
         lambda: SimpleNamespace(user_cache_dir=str(tmp_path / "file" / "snakemake")),
     )
     assert starting(lambda: (None, None)) == 2
-    message = f"kdpipe: {tmp_path}/file/snakemake, where Snakemake keeps files, cannot be made (Not"
+    message = (
+        f"kdpipe: {tmp_path}/file/snakemake, where Snakemake keeps files, cannot be written in (Not"
+    )
     assert capsys.readouterr().err.startswith(message)

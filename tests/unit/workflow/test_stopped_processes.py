@@ -10,7 +10,9 @@ import time
 
 import pytest
 
+from kdpipe.jobs import forkserver
 from kdpipe.workflow import progress, stopped_processes
+from kdpipe.workflow.stopped_processes import ServerWatch
 
 # A process that starts another one, and prints its id.
 NESTED = """
@@ -76,3 +78,60 @@ def test_without_a_terminal_it_is_named_once(grandchild, monkeypatch):
     assert not watch.is_alive()
     (line,) = reporter.stream.getvalue().splitlines()
     assert line.startswith(f"stopped: process {grandchild} ")
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The id of a server as that of the jobs, which imports nothing for them."""
+    monkeypatch.setenv(forkserver.FORKSERVER_VARIABLE, str(tmp_path))
+    head_fd = os.pidfd_open(os.getpid())
+    if (pid := os.fork()) == 0:
+        try:
+            forkserver._accept_jobs(tmp_path, head_fd, lambda argv: 0)
+        finally:
+            os._exit(1)
+    while not (tmp_path / "socket").exists():
+        time.sleep(0.01)
+    yield pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(head_fd)
+
+
+def test_a_server_that_hangs_is_named(server, tmp_path, monkeypatch):
+    """Though nobody has stopped it; one that answers, was stopped or has ended is not."""
+    monkeypatch.setattr(stopped_processes, "SILENT_SECONDS", 1.5)
+    watch = ServerWatch()
+    for _ in range(12):  # it answers each second
+        assert watch.find_silent() is None
+        time.sleep(0.2)
+    os.kill(server, signal.SIGSTOP)
+    deadline = time.monotonic() + 30
+    while watch.find_silent() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (line,) = progress._list_stuck(watch)
+    assert line.plain.startswith(f"stopped: process {server} "), "that says more"
+    monkeypatch.setattr(stopped_processes, "find_stopped", lambda: [])  # as if it were in a loop
+    (line,) = progress._list_stuck(watch)
+    assert line.plain == (
+        f"no answer: process {server} (the server that starts the jobs) hangs; "
+        f"`kill -9 {server}` ends it, and jobs start without it"
+    )
+    os.kill(server, signal.SIGCONT)
+    while watch.find_silent() is not None:
+        time.sleep(0.1)
+    assert progress._list_stuck(watch) == []
+
+
+def test_without_a_server_nothing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(stopped_processes, "SILENT_SECONDS", -1.0)
+    watch = ServerWatch()
+    for value in (None, str(tmp_path), str(tmp_path / "gone")):
+        if value is None:
+            monkeypatch.delenv(forkserver.FORKSERVER_VARIABLE, raising=False)
+        else:
+            monkeypatch.setenv(forkserver.FORKSERVER_VARIABLE, value)
+        assert watch.find_silent() is watch.find_silent() is None
+    (tmp_path / forkserver.ALIVE_FILE).write_text("nonsense")
+    assert watch.find_silent() is watch.find_silent() is None

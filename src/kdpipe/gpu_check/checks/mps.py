@@ -39,6 +39,8 @@ def has_mps() -> bool:
             input="get_server_list\n",
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=10,
             check=False,
         )

@@ -50,7 +50,7 @@ class TorchvisionModel:
 @functools.cache
 def load_table() -> dict[str, TorchvisionModel]:
     """Load every classifier, by torchvision's name."""
-    text = resources.files("kdpipe.models.families").joinpath("torchvision.json").read_text()
+    text = resources.files("kdpipe.models.families").joinpath("torchvision.json").read_text("utf-8")
     return {
         name: TorchvisionModel(
             **{**entry, "groups": tuple(tuple(shape) for shape in entry["groups"])}

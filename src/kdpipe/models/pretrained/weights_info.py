@@ -110,7 +110,7 @@ def find_weights_file(source: PretrainedWeights) -> str | None:
 @functools.cache
 def _load_torchvision_table() -> dict:
     text = resources.files("kdpipe.models.pretrained").joinpath("torchvision_weights.json")
-    return json.loads(text.read_text())
+    return json.loads(text.read_text("utf-8"))
 
 
 def _info_from_torchvision(name: str, entry: dict) -> WeightsInfo:

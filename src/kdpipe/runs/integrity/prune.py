@@ -205,7 +205,7 @@ def _remove_path(path: Path) -> None:
 @contextlib.contextmanager
 def _try_lock(folder: Path) -> Generator[bool, None, None]:
     """Hold the lock of a folder; yield False if another process has it."""
-    with open(folder / run_folder.LOCK_FILE, "a") as lock_file:
+    with open(folder / run_folder.LOCK_FILE, "a", encoding="utf-8") as lock_file:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
