@@ -38,7 +38,9 @@ def run(options) -> int | None:
     study = typed.pop(0) if typed and not typed[0].startswith("-") else None
     folder = run_snakemake.find_workflow_dir()
     command_line = run_snakemake.build_command(folder, study, typed)
-    plan, _ = preflight.run_preflight(study or folder / "config.yaml")
+    plan, notes = preflight.run_preflight(study or folder / "config.yaml")
+    for note in notes:
+        print(f"kdpipe: {note}", file=sys.stderr)
     store = Store(run_snakemake.find_workdir(typed) / "results")
     if run_snakemake.is_local(typed):
         try:
