@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import torch
 import yaml
+from torch import nn
 from torch.nn import functional as F
 
 from kdpipe.config import load
@@ -47,6 +48,8 @@ NETWORK_PAIRS = (
     ("wrn40-2", "wrn16-2"),
 )
 IMAGE_SIDES = (32, 48, 64)  # pixels; small networks with three groups are designed for 32
+LARGER_SIDES = (32, 48, 64, 96, 128, 160, 224)  # pixels, that init names beside its choice
+MAX_PAD = 16  # pixels around an image, which a study may have at most
 MAX_UNSCALED_SIDE = 64  # pixels; images up to this side are left as they are
 UNFLIPPED_DATASETS = {"digits", "mnist", "svhn"}  # a flipped image has another meaning
 STUDY_SUFFIXES = (".yaml", ".yml")
@@ -83,10 +86,11 @@ class DataSource:
 
 
 class NewStudy(NamedTuple):
-    """A new study: its file, its plan, and messages for the user."""
+    """A new study: its file, its plan, the card of its images, and messages for the user."""
 
     path: Path
     plan: Plan
+    card: DatasetCard
     messages: list[str]
 
 
@@ -108,6 +112,7 @@ class ImageSurvey:
     images: ImageCounts
     keeps_sides: bool
     has_test: bool = True
+    largest_side: int = 0  # pixels: of most images before they are scaled; 0: not known
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,7 @@ def init_study(
     minutes: float,
     val_is: str | None,
     skip_damaged: bool = False,
+    side: int | None = None,
 ) -> NewStudy:
     """Write a first study, and the card of its images if they have none.
 
@@ -208,6 +214,8 @@ def init_study(
         The role of a folder `val`: `validation` or `test`.
     skip_damaged : bool
         Whether images that cannot be decoded are left out.
+    side : int or None
+        The height and width that images are scaled to; None: as fits the time budget.
 
     Returns
     -------
@@ -220,7 +228,7 @@ def init_study(
     """
     path = path or Path(f"{source.name}.yaml")
     _check_absent(path)
-    card_path = _choose_card_path(source, path)
+    card_path = _choose_card_path(source, path, side)
     card, notes = _load_existing_card(source, card_path)
     survey = _survey_card(card) if card else _survey_folder(source, val_is, skip_damaged)
     if survey.images.classes < 2:
@@ -228,16 +236,18 @@ def init_study(
             f"{source.path} has only one class: every prediction would be correct, and nothing "
             "could be learned"
         )
+    if side is not None:
+        survey = replace(survey, images=replace(survey.images, sides=(side,)), keeps_sides=False)
     sizes = fit_sizes(survey.images, minutes, estimate.count_cores(), time_step)
     if card is None:
         assert source.path is not None
-        side = None if survey.keeps_sides else sizes.side
+        resize = None if survey.keeps_sides else sizes.side
         share = None if survey.has_test else TEST_SHARE
         card_result = custom_card.build_card(
             source.path,
             source.name,
             card_path and str(card_path),
-            resize=side,
+            resize=resize,
             val_is=val_is,
             test_share=share,
             skip_damaged=skip_damaged,
@@ -259,7 +269,30 @@ def init_study(
         f"{path}: does {sizes.teacher} teach {sizes.student} more than labels do? "
         f"{sizes.epochs} epochs, {sizes.seeds} seeds: {len(plan.runs)} runs",
     ]
-    return NewStudy(path, plan, messages)
+    if side is None and survey.largest_side > sizes.side:
+        messages.append(_describe_side(source, path, survey, sizes))
+    return NewStudy(path, plan, card, messages)
+
+
+def _describe_side(source: DataSource, path: Path, survey: ImageSurvey, sizes: StudySizes) -> str:
+    """Return that the size of the images is init's choice, how to have a larger one, and its cost.
+
+    Details that are lost here are found by no network.
+    """
+    larger = next((side for side in LARGER_SIDES if side > sizes.side), 2 * sizes.side)
+    larger = min(larger, survey.largest_side)
+    images = replace(survey.images, sides=(larger,))
+    cost = _add_seconds(
+        replace(sizes, side=larger), images, estimate.count_cores(), time_step
+    ).seconds
+    study = path.with_name(f"{path.stem}-{larger}.yaml")
+    command = ["kdpipe", "init", str(source.path or source.name), "--side", str(larger)]
+    factor = f"{cost / sizes.seconds:.1f} times as long" if sizes.seconds else "longer"
+    return (
+        f"size: images of about {survey.largest_side} pixels are scaled to {sizes.side} x "
+        f"{sizes.side}; init has chosen that, for the time. Larger, at the same epochs and seeds "
+        f"{factor}, and init measures anew: {shlex.join([*command, '--study', str(study)])}"
+    )
 
 
 def _check_absent(path: Path) -> None:
@@ -271,8 +304,16 @@ def _check_absent(path: Path) -> None:
         )
 
 
-def _choose_card_path(source: DataSource, study_path: Path) -> Path | None:
-    """Return the path of the card beside the study, if the images' folder is not writable."""
+def _choose_card_path(source: DataSource, study_path: Path, side: int | None = None) -> Path | None:
+    """Return the path of the card beside the study, if the images' folder is not writable.
+
+    Images that are scaled to a side of the user's have a card of that size there too, if the card
+    beside them exists: other studies rest on that.
+    """
+    if source.path is None:
+        return None
+    if side is not None and cards.get_card_path(source.path).exists():
+        return study_path.with_name(f"{source.name}-{side}.card.json")
     if source.path is None or (default_path := cards.get_card_path(source.path)).exists():
         return None
     if os.access(default_path.absolute().parent, os.W_OK | os.X_OK):
@@ -337,7 +378,7 @@ def _survey_folder(source: DataSource, val_is: str | None, skip_damaged: bool) -
         class_folders.infer_channels(headers),
         (side,) if is_uniform else sides,
     )
-    return ImageSurvey(images, is_uniform, folder_layout.has_test)
+    return ImageSurvey(images, is_uniform, folder_layout.has_test, side)
 
 
 def _format_class_counts(card: DatasetCard) -> str:
@@ -489,18 +530,48 @@ def time_step(network: str, shape: Shape, classes: int, batch: int) -> float:
     -------
     float
     """
+    memory_format = factory.get_named_memory_format(network)
+
+    def build() -> nn.Module:
+        model = factory.build_named_model(network, num_classes=classes, in_channels=shape[0])
+        return model.to(memory_format=memory_format)  # pyright: ignore
+
+    return time_model_step(build, shape, batch, TIMED_STEPS, memory_format)
+
+
+def time_model_step(
+    build: Callable[[], nn.Module],
+    shape: Shape,
+    batch: int,
+    steps: int,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> float:
+    """Return the seconds of one training step of a network: the fastest of some, after a warm-up.
+
+    Parameters
+    ----------
+    build : callable
+        Builds the network.
+    shape : tuple of int
+        Of an image, (C, H, W).
+    batch : int
+        Images of a step.
+    steps : int
+        Number of timed steps.
+    memory_format : torch.memory_format
+
+    Returns
+    -------
+    float
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model = factory.build_named_model(network, num_classes=classes, in_channels=shape[0]).to(
-            device
-        )
-        model = model.to(memory_format=factory.get_named_memory_format(network))  # pyright: ignore
-        x = torch.rand(batch, *shape, device=device)
-        x = x.contiguous(memory_format=factory.get_named_memory_format(network))
+        model = build().to(device)
+        x = torch.rand(batch, *shape, device=device).contiguous(memory_format=memory_format)
         labels = torch.zeros(batch, dtype=torch.int64, device=device)
-        return min([_time_one_step(model, x, labels) for _ in range(1 + TIMED_STEPS)][1:])
+        return min([_time_one_step(model, x, labels) for _ in range(1 + steps)][1:])
     finally:
         torch.set_num_threads(threads)
 
@@ -514,7 +585,8 @@ def _time_one_step(model, x: torch.Tensor, labels: torch.Tensor) -> float:
     F.cross_entropy(model(x), labels).backward()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter -= 1e-4 * parameter.grad
+            if parameter.grad is not None:
+                parameter -= 1e-4 * parameter.grad
     if x.is_cuda:
         torch.cuda.synchronize()
     return clock() - start
@@ -553,18 +625,18 @@ def format_study(
     str
         YAML with comments.
     """
-    data_lines = [f"  name: {_quote_yaml(card.name)}"]
+    data_lines = [f"  name: {quote_yaml(card.name)}"]
     if source.path is not None:
         relative_path = os.path.relpath(source.path.absolute(), path.absolute().parent)
         card_comment = "" if card_path else "; its card lies beside it"
         data_lines.append(
-            f"  path: {_quote_yaml(relative_path)}  # relative to this file{card_comment}"
+            f"  path: {quote_yaml(relative_path)}  # relative to this file{card_comment}"
         )
     if card_path:
-        data_lines.append(f"  card: {_quote_yaml(card_path.name)}  # beside this file")
+        data_lines.append(f"  card: {quote_yaml(card_path.name)}  # beside this file")
     if source.path is not None and (options := list_card_options(card)):
         data_lines.append(
-            f"  card_options: {_quote_yaml(options)}  # what kdpipe check --write makes it with"
+            f"  card_options: {quote_yaml(options)}  # what kdpipe check --write makes it with"
         )
     train_count = card.train - sizes.validation
     if sizes.train < train_count:
@@ -577,7 +649,7 @@ def format_study(
         data_lines.append("  draw: share  # as much of each class; equal: as many images of each")
     if card.shape[1:] != (sizes.side, sizes.side):
         data_lines.append(f"  resize: {sizes.side}")
-    pad = max(1, sizes.side // 8)
+    pad = min(max(1, sizes.side // 8), MAX_PAD)
     data_lines.append(
         f"  pad: {pad}  # crops: another one in each epoch, with so many pixels added around"
     )
@@ -592,7 +664,7 @@ def format_study(
         "table": "of all views, once for each teacher: costs less here than live teachers",
     }
     rows = {
-        "study": _quote_yaml(source.name),
+        "study": quote_yaml(source.name),
         "seeds": f"{list(range(1, sizes.seeds + 1))}  # three give an interval, five a narrow one",
         "data": "\n" + "\n".join(data_lines),
         "recipe": "\n".join(
@@ -646,6 +718,8 @@ def list_card_options(card: DatasetCard) -> dict[str, object]:
     return {k: v for k, v in cards.list_build_options(card).items() if v is not None}
 
 
-def _quote_yaml(value: object) -> str:
+def quote_yaml(value: object) -> str:
     """Return a value on one line, quoted as YAML needs it."""
-    return yaml.safe_dump([value], default_flow_style=True, width=10**6, allow_unicode=True)[1:-2]
+    return yaml.safe_dump(
+        [value], default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
+    )[1:-2]

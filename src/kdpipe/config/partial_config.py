@@ -27,7 +27,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from kdpipe.config import schema, stops
 from kdpipe.config.schema import BlockConfig, EnsembleConfig
 from kdpipe.data import cards
-from kdpipe.data.config import DataConfig
+from kdpipe.data.config import CardOptions, DataConfig
 from kdpipe.errors import KdpipeError
 from kdpipe.json_types import JsonObject, is_list, is_object
 from kdpipe.losses.config import Method, MethodConfig
@@ -165,7 +165,9 @@ def parse_data_section(content: object) -> DataSection:
     if data is None or not isinstance(data.name, str):
         return DataSection(data)
     try:
-        return DataSection(data, cards.load_section_card(data))
+        options = data.card_options if isinstance(data.card_options, CardOptions) else None
+        card = cards.load_card(data.name, data.path, data.card, data.resize, options)
+        return DataSection(data, card)
     except KdpipeError as error:
         return DataSection(data, card_error=str(error))
 

@@ -23,14 +23,18 @@ class CardOptions(StrictModel):
         None, description="side of the crop of images that stay in their files", examples=[224]
     )
     channels: Literal[1, 3] | None = Field(
-        None, description="1: grayscale, 3: color; null: 1 if all images are grayscale"
+        None,
+        description="1: grayscale, 3: color; null: 1 if all images are grayscale",
+        examples=[1],
     )
     test_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="fraction of each class that is held out as the test set", examples=[0.2]
     )
-    val_is: Literal["validation", "test"] | None = Field(None, description="role of PATH/val")
+    val_is: Literal["validation", "test"] | None = Field(
+        None, description="role of PATH/val, if there is no PATH/test", examples=["validation"]
+    )
     skip_damaged: bool = Field(
-        False, description="whether images that cannot be decoded are left out"
+        False, description="leave out images that cannot be decoded", examples=[True]
     )
 
     def to_arguments(self) -> dict[str, Any]:

@@ -78,6 +78,8 @@ NOT_REGISTERED = "not registered"  # in the column of registered verdicts
 SIZE_MARKS = {WORTH_HAVING: "▲", LESS: "▽"}
 STRIP_WIDTH, STRIP_HEIGHT = 220, 12  # pixels of the strip of a size
 
+FEW_IMAGES = 5000  # and fewer: begin from weights, where images are natural
+UNNATURAL_DATASETS = {"svhn"}  # in color, but no photographs of things
 MAX_CURVES = 400  # curves on a page; `kdpipe track` has no such limit
 CURVE_WIDTH, CURVE_HEIGHT = 320, 120  # pixels
 CURVE_DASHES = {"val_error": "", "train_error": ' stroke-dasharray="4 3"'}
@@ -240,6 +242,7 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         rules=registration.RULES,
         verdict_marks=VERDICT_MARKS,
         size_marks=SIZE_MARKS,
+        scratch_text=describe_scratch(report.plan),
         describe_size=describe_size,
         describe_components=describe_components,
         draw_size_strip=draw_size_strip,
@@ -390,7 +393,7 @@ def render_markdown(report: ReportContext) -> str:
     parts = [f"# {escape_markdown(report.plan.study.study)}", "## What to ship"]
     parts += [_format_decision(item, report) for item in recommendations]
     parts += [escape_markdown(describe_best(recommendations))]
-    parts += [escape_markdown(report.teacher_text)]
+    parts += [escape_markdown(report.teacher_text), escape_markdown(describe_scratch(report.plan))]
     parts += [escape_markdown(" ".join(report.search_sentences))]
     parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.registration_lines)]
     if report.pairs_table is not None:
@@ -636,6 +639,21 @@ def _describe_images(plan: Plan) -> list[tuple[str, str]]:
             f"{card.scaled}{side}; {normalization} {source}, and in each record those that it took",
         ),
     ]
+
+
+def describe_scratch(plan: Plan) -> str:
+    """Return a line for networks that begin at random on few natural images; empty otherwise."""
+    study, card = plan.study, plan.card
+    sizes = [size for block in study.experiments for size in block.train_size or ()]
+    images = max(sizes, default=study.data.train_size or card.train - study.data.validation)
+    is_natural = card.shape[0] == 3 and card.name not in UNNATURAL_DATASETS
+    if study.starts or study.pretrained or not is_natural or images >= FEW_IMAGES:
+        return ""
+    return (
+        f"All networks of this study began at random, on {images:,} training images. With fewer "
+        "than some thousand natural images, networks that begin from weights of ImageNet are "
+        "usually much better: try that first (kdpipe init proposes a study; in this one, `starts`)."
+    )
 
 
 def _format_hours(seconds: float) -> str:

@@ -1,0 +1,118 @@
+"""`kdpipe init` beside weights: a second study that begins from them, and the first by its size."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers import synthetic_data
+
+from kdpipe.cli import scaffold, scaffold_weights
+from kdpipe.cli.main import main
+from kdpipe.config import load
+from kdpipe.data.cards import DatasetCard
+from kdpipe.models import factory
+from kdpipe.models.pretrained import local_weights
+from kdpipe.plan import estimate, planner
+from kdpipe.report import page
+from kdpipe.workflow import machine_benchmark
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Two cores that take a millisecond a step, caches without weights, and photographs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scaffold, "time_step", lambda *_: 0.001)
+    monkeypatch.setattr(scaffold_weights, "time_weights_step", lambda *_: 0.1)
+    monkeypatch.setattr(estimate, "count_cores", lambda: 2)
+    monkeypatch.setattr(machine_benchmark, "measure_missing", lambda *_: None)
+    monkeypatch.setenv(estimate.CACHE_ENV, str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(local_weights, "list_caches", lambda: [tmp_path / "hub", tmp_path / "hf"])
+    synthetic_data.photographs(Path("pets"), ["cat", "dog"], 40, 10)
+
+
+def test_without_weights_init_says_what_to_fetch(capsys):
+    assert main(["init", "pets"]) == 0
+    out = capsys.readouterr().out
+    assert "usually much better on as few as 40 training images, and none are on this mach" in out
+    assert not Path("pets-weights.yaml").exists()
+
+
+def test_a_file_is_recognized_and_gets_a_study_of_its_own(capsys):
+    torch.save(
+        factory.build_named_model("wrn10-1", num_classes=7, in_channels=3).state_dict(), "mine.pt"
+    )
+    assert main(["init", "pets", "--weights", "mine.pt"]) == 0
+    out = capsys.readouterr().out
+    assert "wrn10-1 (mine.pt, " in out and "100 ms for a step of 32" in out
+    assert "next: kdpipe run pets-weights.yaml" in out and "or:   kdpipe run pets.yaml" in out
+    study = load.load_study("pets-weights.yaml")
+    assert study.starts["wrn10-1-tuned"].network == "wrn10-1"
+    kinds = {run.spec.network.name for run in planner.build_plan(study).runs.values()}
+    assert kinds == {"wrn10-1-tuned"}
+    assert main(["check", "pets-weights.yaml"]) == 0  # its card is there, of its own size
+    assert "new, at random" in capsys.readouterr().out
+
+
+def test_a_file_of_another_network_is_refused_before_anything_is_written(capsys):
+    torch.save({"weight": torch.zeros(3, 3)}, "other.pt")
+    assert main(["init", "pets", "--weights", "other.pt"]) == 2
+    assert "its arrays fit no known network" in capsys.readouterr().err
+    assert not list(Path().glob("pets*.yaml"))
+
+
+def test_weights_in_torchvision_s_cache_are_known_by_the_digits_of_their_name(tmp_path):
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    for name in ("mobilenet_v3_small-047dcff4.pth", "mine-00000000.pth", "other.pth"):
+        (tmp_path / "hub" / "checkpoints" / name).write_bytes(b"0")
+    (found,) = local_weights.find_local_weights()
+    assert (found.network, found.weights, found.side) == (
+        "mobilenet_v3_small",
+        "IMAGENET1K_V1",
+        224,
+    )
+
+
+def test_a_folder_in_timm_s_format_gives_builder_size_and_normalization(tmp_path):
+    folder = tmp_path / "tuned"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"0")
+    config = {"input_size": [3, 160, 160], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 10}
+    config |= {"interpolation": "bilinear", "crop_pct": 0.95}
+    text = json.dumps({"architecture": "test_resnet", "num_classes": 10, "pretrained_cfg": config})
+    (folder / "config.json").write_text(text)
+    found = local_weights.recognize_weights(folder)
+    assert (found.build, found.side) == ("timm.models.test_resnet", 160)
+    card = DatasetCard("pets", "", "pets", (3, 32, 32), 2, 40, 10, "ab" * 32, made={"resize": 32})
+    source = scaffold.DataSource("pets", Path("pets"))
+    text = scaffold_weights.format_study(source, Path("w.yaml"), card, found, found)
+    content = yaml.safe_load(text)
+    assert content["networks"] == {"test-resnet-timm": {"build": "timm.models.test_resnet"}}
+    assert content["data"]["card_options"] == {"resize": 160} and content["data"]["pad"] == 16
+    assert content["data"]["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_the_largest_that_fits_the_time_teaches_the_cheapest():
+    card = DatasetCard("pets", "", "pets", (3, 32, 32), 2, 40, 10, "ab" * 32)
+    a, b, c = (scaffold_weights.Candidate(None, seconds) for seconds in (0.1, 0.2, 9.0))  # pyright: ignore
+    assert scaffold_weights._choose_pair([c, a, b], card, 5) == (b, a)
+    assert scaffold_weights._choose_pair([c], card, 0.1) == (c, c)
+
+
+def test_the_size_is_named_as_a_choice_with_the_line_that_makes_it_larger(capsys, monkeypatch):
+    monkeypatch.setattr(scaffold, "IMAGE_SIDES", (24,))
+    assert main(["init", "pets", "--minutes", "1"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("size: ")]
+    assert "scaled to 24 x 24; init has chosen that" in line
+    command = line.rpartition(": ")[2].split()
+    assert command[:4] == ["kdpipe", "init", "pets", "--side"]
+    assert main(command[1:]) == 0
+    assert load.load_study(command[-1]).data.card.endswith(f"pets-{command[4]}.card.json")
+
+
+def test_a_study_from_scratch_on_few_photographs_says_so_on_its_page(capsys):
+    assert main(["init", "pets"]) == 0
+    plan = planner.build_plan(load.load_study("pets.yaml"))
+    assert "began at random, on 34 training images" in page.describe_scratch(plan)
