@@ -28,9 +28,19 @@ import numpy as np
 from kdpipe import __version__, hashing
 from kdpipe.data import cache, cards, splits, streaming
 from kdpipe.data.cards import DatasetCard
+from kdpipe.data.imagefolder import class_folders
 from kdpipe.data.splits import Split
 from kdpipe.errors import KdpipeError, StoreError
-from kdpipe.export import measured_files, model_card, onnx_graph, select, trained_run, verify
+from kdpipe.export import (
+    classifier,
+    image_graph,
+    measured_files,
+    model_card,
+    onnx_graph,
+    select,
+    trained_run,
+    verify,
+)
 from kdpipe.export.measured_files import THREADS, Latencies, MeasuredFiles
 from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile, FileRule
 from kdpipe.export.trained_run import TrainedRun
@@ -341,6 +351,8 @@ def _build_files(
         "measured": _measure_on_test(build, plan, temperatures),
         "files": {name: _file_info(content) for name, content in files.items()},
     }
+    if (image_graph_facts := _add_image_graph(build, plan, config, files)) is not None:
+        config["measured"]["image_graph"] = image_graph_facts
     config = hashing.add_checksum(config)
     readme = model_card.render_model_card(
         config, build.card, run.spec, build.candidate.answer, build.notes
@@ -348,6 +360,29 @@ def _build_files(
     files[README_FILE] = readme.encode()
     files[CONFIG_FILE] = to_json_bytes(config)
     return config, files
+
+
+def _add_image_graph(
+    build: BuiltExport, plan: Plan, config: dict, files: dict[str, bytes]
+) -> dict | None:
+    """Add the graph with the resize inside, if it agrees on all test images; return how it did.
+
+    None where the images are not scaled, or no longer there in their own sizes.
+    """
+    path, input_config = plan.study.data.path, config["input"]
+    if path is None or not image_graph.has_image_graph(input_config) or not os.path.isdir(path):
+        return None
+    model_file = config["model"]
+    temperature = config.get("temperature", {}).get(model_file, 1.0)
+    graph = image_graph.build_image_graph(files[model_file], input_config, temperature)
+    session = classifier.create_session(files[model_file], THREADS)
+    classify = classifier.Classifier(config, session, temperature)
+    images = class_folders.list_images(Path(path), build.card.made).files["test"]
+    facts = image_graph.compare_image_graph(graph, classify, images)
+    if facts["apart"] <= image_graph.MAX_DIFFERENCE and not facts["other_classes"]:
+        files[image_graph.IMAGE_FILE] = graph
+        config["files"][image_graph.IMAGE_FILE] = _file_info(graph)
+    return facts
 
 
 def _file_info(content: bytes) -> dict:

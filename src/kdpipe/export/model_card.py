@@ -5,6 +5,7 @@ import yaml
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.data.cards import DatasetCard
 from kdpipe.export import classifier
+from kdpipe.export.image_graph import IMAGE_FILE, MAX_DIFFERENCE
 from kdpipe.models.pretrained.kdpipe_export import FLOAT_FILE, INT8_FILE
 from kdpipe.plan.resources import format_size
 from kdpipe.report.format import escape_markdown, format_headline, format_si
@@ -193,6 +194,42 @@ def _render_input(config: dict) -> str:
         f"The graphs normalize: pixels / 255, minus mean {_format_numbers(input_config['mean'])}, "
         f"divided by std {_format_numbers(input_config['std'])}, per channel. `model.safetensors` "
         "is the network alone: its inputs have to be normalized by these numbers."
+        f"{_describe_bilinear(config)}{_describe_image_graph(config)}"
+    )
+
+
+def _describe_bilinear(config: dict) -> str:
+    """Return which filter called bilinear this is, and how to check another one."""
+    kinds = {kind for step in config["input"]["steps"] for kind in step}
+    if kinds <= {"as_it_is", "centre"}:
+        return ""
+    return (
+        "\n\n**Which bilinear?** With antialiasing, as Pillow's `resize(size, BILINEAR)`. The "
+        "defaults of OpenCV (`INTER_LINEAR`) and of PyTorch (`interpolate`, without "
+        "`antialias=True`) have none: of images that are made smaller they give other pixels, and "
+        "some images another class. `kdpipe predict THIS_FOLDER IMAGE --check MINE.npy` compares "
+        "the pixels of other code with these."
+    )
+
+
+def _describe_image_graph(config: dict) -> str:
+    """Return how the graph with the resize inside compares, if it was built."""
+    facts = config["measured"].get("image_graph")
+    if facts is None:
+        return ""
+    images = f"{facts['images']:,} test images"
+    if IMAGE_FILE not in config["files"]:
+        return (
+            f"\n\nThere is no graph with the resize inside: on {images} its probabilities differed "
+            f"by up to {facts['apart']:.2g} (allowed: {MAX_DIFFERENCE:g}), and "
+            f"{facts['other_classes']:,} got another class."
+        )
+    shape = "(height, width)" if config["input"]["channels"] == 1 else "(height, width, 3)"
+    return (
+        f"\n\n`{IMAGE_FILE}` ({FILE_TITLES[config['model']]}) has the resize inside: it takes "
+        f"one `image`, uint8 {shape}, of any size, upright, and returns `probabilities` in the "
+        f"order of the classes. On all {images} it gives the class that `kdpipe.load` gives, and "
+        f"probabilities that differ by at most {facts['apart']:.2g} (allowed: {MAX_DIFFERENCE:g})."
     )
 
 

@@ -24,6 +24,9 @@ def add_arguments(parser) -> None:
         action="store_true",
         help="print one line of JSON per image, with the probabilities of all classes",
     )
+    help = "compare the pixels that other code made of these images, in their order: uint8 or "
+    help += "normalized floats, (N, C, H, W) or (N, H, W, C)"
+    add("--check", type=Path, metavar="FILE.npy", help=help)
     help = "graph to use; default: the one that was selected for deployment"
     add("--model", choices=("float", "int8"), help=help)
     help = (
@@ -42,6 +45,13 @@ def run(options) -> int:
     classify = classifier.load_classifier(
         options.export, options.model, time_limit=options.time_limit
     )
+    if options.check is not None:
+        from kdpipe.export import check_pixels
+
+        paths = list(_find_images(options.images))
+        lines, agrees = check_pixels.compare_pixels(classify, paths, options.check)
+        print("\n".join(lines))
+        return 0 if agrees else 2
     failed = 0
     for path in _find_images(options.images):
         try:

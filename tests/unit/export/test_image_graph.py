@@ -1,0 +1,102 @@
+"""The graph with the resize inside against Pillow, and pixels of other code against ours."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from kdpipe.errors import KdpipeError
+from kdpipe.export import check_pixels, classifier, image_graph, onnx_graph
+
+SIDE = 16
+SIZES = [(40, 31), (64, 48), (16, 16), (100, 17), (9, 12), (300, 200), (1, 1)]  # width, height
+
+
+def build(channels):
+    """An export in memory: a graph, its config and its classifier."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(channels * SIDE**2, 3))
+    mean, std = (np.full(channels, value, np.float32) for value in (0.5, 0.25))
+    graph = onnx_graph.to_onnx("it", network, mean, std, (channels, SIDE, SIDE))
+    config = {
+        "classes": ["a", "b", "c"],
+        "input": {
+            "channels": channels, "height": SIDE, "width": SIDE, "by_mode_alone": False,
+            "mean": mean.tolist(), "std": std.tolist(), "steps": [{"stretch": SIDE}],
+        },
+    }  # fmt: skip
+    return graph, config, classifier.Classifier(config, classifier.create_session(graph), 1.5)
+
+
+def write_images(folder: Path, channels: int) -> list[Path]:
+    rng = np.random.default_rng(0)
+    paths = []
+    for i, (width, height) in enumerate(SIZES):
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        paths.append(folder / f"{i}.png")
+        Image.fromarray(pixels).convert("RGB" if channels == 3 else "L").save(paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_its_pixels_are_pillow_s_and_its_probabilities_ours(channels, tmp_path):
+    graph, config, classify = build(channels)
+    whole = image_graph.build_image_graph(graph, config["input"], 1.5)
+    paths = write_images(tmp_path, channels)
+    model = onnx.load_from_string(whole)
+    pixels = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.UINT8, None)
+    model.graph.output.append(pixels)
+    session = classifier.create_session(model.SerializeToString())
+    for path in paths:
+        with Image.open(path) as picture:
+            expected = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+            _, actual = session.run(None, {"image": np.asarray(picture)})
+        expected = expected[None] if channels == 1 else expected.transpose(2, 0, 1)
+        assert np.array_equal(actual[0], expected), path
+    facts = image_graph.compare_image_graph(whole, classify, paths)
+    assert facts["images"] == len(SIZES) and facts["other_classes"] == 0
+    assert facts["apart"] < 1e-6
+
+
+def test_images_with_other_steps_have_no_such_graph():
+    assert image_graph.has_image_graph({"steps": [{"stretch": 32}]})
+    for steps in ([{"as_it_is": [8, 8]}], [{"shorter": 37}, {"centre": 32}], []):
+        assert not image_graph.has_image_graph({"steps": steps})
+
+
+def test_pixels_of_other_code_agree_or_say_by_how_much_they_do_not(tmp_path):
+    _, _, classify = build(3)
+    paths = write_images(tmp_path, 3)
+    ours = np.stack([classify.preprocess(path) for path in paths])
+    file = tmp_path / "mine.npy"
+    np.save(file, ours)
+    assert check_pixels.compare_pixels(classify, paths, file)[1]
+    np.save(file, ours.transpose(0, 2, 3, 1))  # as images are stored
+    assert check_pixels.compare_pixels(classify, paths, file)[1]
+    np.save(file, ((ours / 255 - 0.5) / 0.25).astype(np.float32))  # as a network is given them
+    assert check_pixels.compare_pixels(classify, paths, file)[1]
+    plain = []  # without antialiasing
+    for path in paths:
+        with Image.open(path) as picture:
+            plain.append(np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)))
+    np.save(file, np.stack(plain))
+    lines, agrees = check_pixels.compare_pixels(classify, paths, file)
+    assert not agrees and "does not agree" in lines[-1]
+    assert any("0.png: " in line and "levels apart" in line for line in lines)
+    assert not any("2.png: " in line for line in lines)  # it has the size already
+
+
+def test_an_array_of_another_shape_or_with_objects_is_refused(tmp_path):
+    _, _, classify = build(3)
+    paths = write_images(tmp_path, 3)
+    file = tmp_path / "mine.npy"
+    np.save(file, np.zeros((2, 3, SIDE, SIDE), np.uint8))
+    with pytest.raises(KdpipeError, match=r"expected \(7, 3, 16, 16\), uint8"):
+        check_pixels.compare_pixels(classify, paths, file)
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(KdpipeError, match="with the pixels of 7 images"):
+        check_pixels.compare_pixels(classify, paths, file)
