@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdpipe.analysis.preregistration import registration
@@ -29,7 +29,7 @@ from kdpipe.runs.ownership import CARD_FILE
 from kdpipe.runs.records import ensure_record_backup, read_finished_record
 from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import Store
-from kdpipe.workflow import preflight, progress, run_snakemake
+from kdpipe.workflow import preflight, progress, run_snakemake, snakemake_verbs
 from kdpipe.workflow.rule_context import (
     RuleContext,
     SnakemakeOptions,
@@ -41,6 +41,7 @@ from kdpipe.workflow.rule_context import (
 
 # Keys for how a study is run; with `--config device=cuda` alone the default study is still used.
 EXECUTION_KEYS = {"device", "runs_per_gpu", "kernels", "workers", "look"}
+WHOLE_KEY = "whole"  # of --config: finished runs are in the graph too, to be looked at
 KILLED_MESSAGE = "the previous invocation was killed: its lock of this folder is removed"
 QUEUED_MESSAGE = "; its jobs are still in the queue (squeue --me), and are waited for"
 REPORT_FILES = ("index.html", "index.md", "results.csv", "claims.json")  # outputs of `render`
@@ -72,10 +73,17 @@ def load_rule_context(
         os.environ["PATH"] = os.pathsep.join(
             [os.path.dirname(sys.executable), os.environ.get("PATH") or os.defpath]
         )
+    config = dict(config)  # Snakemake's own stays as it is, for its jobs
+    whole = config.pop(WHOLE_KEY, None)
     source = StudySource(config, config_files, Path(default_file))
     load_context = load_for_head if is_head else load_for_job
+    options = options or SnakemakeOptions()
     try:
-        return load_context(source, options or SnakemakeOptions())
+        if is_head:
+            looks = snakemake_verbs.is_looking(sys.argv[1:])
+            if snakemake_verbs.parse_whole(whole, looks):
+                options = replace(options, is_dry_run=True, is_looking=True)
+        return load_context(source, options)
     except KdpipeError as error:
         preflight.exit_with_error(error)
 
@@ -115,6 +123,15 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
     if not options.is_remote:
         preflight.require_compiler((plan.runs[name] for name in to_do & plan.runs.keys()), device)
 
+    if options.is_looking:  # finished runs are in the graph too, and nothing is made
+        everything = frozenset(plan.nodes_by_name)
+        gc.freeze()
+        nothing = frozenset[str]()
+        return RuleContext(study, plan, everything, nothing, nothing, device, store, None, options)
+    forced = snakemake_verbs.list_forcing(sys.argv[1:])
+    finished = [name for name in plan.runs if name not in to_do]
+    if forced and finished:
+        print(snakemake_verbs.describe_forcing(forced, store.run(finished[0])), file=sys.stderr)
     context = RuleContext(
         study,
         plan,

@@ -66,6 +66,8 @@ class SnakemakeOptions:
         Whether this is a dry run.
     is_remote : bool
         Whether jobs run on a cluster.
+    is_looking : bool
+        Whether the graph is only shown: finished runs are in it too.
     longest_job : int or None
         Time limit of the cluster's jobs in minutes.
     gpu_gres : str
@@ -83,6 +85,7 @@ class SnakemakeOptions:
     gpu_gres: str = ""
     job_limit: int | None = None
     targets: Callable[[], Iterable[str]] = tuple
+    is_looking: bool = False
 
 
 @dataclass(frozen=True)
