@@ -81,7 +81,8 @@ rule all:
     input:
         # The records by themselves too: of a file that exists Snakemake makes no missing input.
         context.records(),
-        rules.render.output,
+        # The report is rendered where the shares of a study come together.
+        [] if context.plan.share else rules.render.output,
     message:
         f"{study_name}: everything"
 

@@ -50,6 +50,7 @@ class Command:
 
 if TYPE_CHECKING:
     from kdpipe.config.schema import Study
+    from kdpipe.plan.nodes import Plan
     from kdpipe.runs.execution_options import ExecutionOptions
     from kdpipe.runs.store import Store
 
@@ -87,6 +88,31 @@ def open_store(options: argparse.Namespace) -> Store:
             "runs/ in it"
         )
     return Store(options.results)
+
+
+def add_share(parser: argparse.ArgumentParser) -> None:
+    """Add `--share` and `--whole`, for a study that several machines run."""
+    help = "only share K of N disjoint shares that together are the study"
+    parser.add_argument("--share", metavar="K/N", help=help)
+    help = "with --share: also what its runs descend from in other shares, rather than wait for it"
+    parser.add_argument("--whole", action="store_true", help=help)
+
+
+def select_share(plan: Plan, options: argparse.Namespace) -> Plan:
+    """Return the plan, or the share of it that `--share` requests.
+
+    Raises
+    ------
+    KdpipeError
+        If it is no share, or if the study is a search.
+    """
+    from kdpipe.plan import share
+
+    if options.share is None:
+        if options.whole:
+            raise KdpipeError("--whole belongs to --share K/N, which is missing")
+        return plan
+    return share.select_share(plan, share.parse_share(options.share, options.whole))
 
 
 def add_execution_options(parser: argparse.ArgumentParser) -> None:

@@ -384,6 +384,27 @@ class ExportEvalRow:
 
 
 @dataclass(frozen=True)
+class Share:
+    """One of several shares of a study, as in `--share 2/5`.
+
+    Attributes
+    ----------
+    number, count : int
+        Which share of how many; the first is 1.
+    is_whole : bool
+        Whether it also has what its runs descend from in other shares, rather than wait for it.
+    """
+
+    number: int
+    count: int
+    is_whole: bool = False
+
+    def __str__(self) -> str:
+        """Return the share as it is typed."""
+        return f"{self.number}/{self.count}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that a study needs: nodes by name, and where the study uses them.
 
@@ -414,6 +435,10 @@ class Plan:
         Roles (teacher, student, ...) by the name of the run.
     weights : dict of str to str
         Files of pretrained weights by the name of the run.
+    whole : Plan or None
+        The plan of the whole study, where this is a share of it; see `plan.share`.
+    share : Share or None
+        Which share it is.
     """
 
     study: Study
@@ -439,6 +464,8 @@ class Plan:
     checkpoints_to_keep: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
     roles: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     weights: dict[str, str] = field(default_factory=dict[str, str])
+    whole: "Plan | None" = None
+    share: "Share | None" = None
 
     @property
     def recorded_nodes(self) -> dict[str, Mapping[str, RecordedNode]]:

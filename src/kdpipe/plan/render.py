@@ -275,7 +275,7 @@ def _format_output_choice(plan: Plan, students: list[Run], has_prices: bool) -> 
 
 def _count_cache_cost(plan: Plan, students: list[Run], views: int) -> tuple[int, int, int]:
     """Count the logit caches of students, made or not; their mult-adds and bytes."""
-    costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
+    costs = {run.digest: run.cost.multiply_adds for run in (plan.whole or plan).runs.values()}
     caches = list_caches(students)
     macs = sum(costs[cache.run] * cache.images for cache in caches) * views
     size = sum(BYTES_PER_LOGIT[cache.precision] * cache.images for cache in caches) * views
@@ -291,7 +291,8 @@ def _pair_runs_with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:
         if scratch is not None:  # a cell that a search only tries has none
             blocks[scratch.name].add(cell.block)
         for run, _ in cell.teacher.members:
-            blocks[run.name].add(cell.block)
+            if run.name in blocks:  # in a share a teacher may be of another one
+                blocks[run.name].add(cell.block)
     for block, run, _ in plan.scratch_long:
         blocks[run.name].add(block)
     return [(run, blocks[name]) for name, run in plan.runs.items()]

@@ -43,7 +43,7 @@ def get_plan_status(plan: Plan, store: Store) -> dict[str, str]:
     Parameters
     ----------
     plan : Plan
-        The plan.
+        The plan; of a share of it the nodes of the share alone are returned.
     store : Store
         The results folder.
 
@@ -57,6 +57,9 @@ def get_plan_status(plan: Plan, store: Store) -> dict[str, str]:
     StoreError
         If an archive is damaged.
     """
+    if plan.whole is not None:  # parents may be in other shares
+        states = get_plan_status(plan.whole, store)
+        return {name: states[name] for name in plan.nodes_by_name}
     states: dict[str, str] = {}
     runs = store.load_records("runs")
     for kind, nodes in plan.recorded_nodes.items():  # runs first: the others wait for them

@@ -165,7 +165,7 @@ def price_outputs(cost_model: CostModel) -> OutputPrices | None:
         method.student_modules is not None for method in plan.study.methods.values()
     ):
         return OutputPrices(planned, rest + live, None)
-    teachers = {run.digest: run for run in plan.runs.values()}
+    teachers = {run.digest: run for run in (plan.whole or plan).runs.values()}
     caches = sum(
         count_threads(teachers[cache.run], plan)  # its cache has as many
         * cost_model.estimate_cache(

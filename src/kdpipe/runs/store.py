@@ -22,6 +22,8 @@ from kdpipe.runs.records import EvalPoint
 
 # In a folder of records of kdpipe 0.1, which this version does not read.
 OLD_FORM_FILE = "outcomes.jsonl"
+# Locked by each Snakemake that works in a folder, the one of `results`.
+HEAD_LOCK_FILE = Path(".snakemake") / "kdpipe.lock"
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,15 @@ from kdpipe.config.schema import Study
 from kdpipe.devices import gpus
 from kdpipe.errors import KdpipeError, raise_study_errors
 from kdpipe.jobs import cache_logits, parent_watchdog
-from kdpipe.plan import planner, status
-from kdpipe.plan.nodes import Plan
+from kdpipe.plan import planner, share, status
+from kdpipe.plan.nodes import Plan, Share
 from kdpipe.report import fingerprint
 from kdpipe.runs.integrity import data_drift
 from kdpipe.runs.ownership import CARD_FILE
 from kdpipe.runs.records import ensure_record_backup, read_finished_record
 from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import Store
+from kdpipe.text import join_names
 from kdpipe.workflow import preflight, progress, run_snakemake, snakemake_verbs
 from kdpipe.workflow.rule_context import (
     RuleContext,
@@ -42,6 +43,8 @@ from kdpipe.workflow.rule_context import (
 # Keys for how a study is run; with `--config device=cuda` alone the default study is still used.
 EXECUTION_KEYS = {"device", "runs_per_gpu", "kernels", "workers", "look"}
 WHOLE_KEY = "whole"  # of --config: finished runs are in the graph too, to be looked at
+# Keys that select a share of a study; no part of the study, and unknown in its file.
+SHARE_KEYS = {"share", "share_whole"}
 KILLED_MESSAGE = "the previous invocation was killed: its lock of this folder is removed"
 QUEUED_MESSAGE = "; its jobs are still in the queue (squeue --me), and are waited for"
 REPORT_FILES = ("index.html", "index.md", "results.csv", "claims.json")  # outputs of `render`
@@ -99,12 +102,20 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
         preflight.require_slurm(sys.argv[1:])
     study, store = source.load_study(), Store()
     plan, search_state = rounds.advance_search(study, store)
+    if (requested_share := source.find_share()) is not None:
+        plan = share.select_share(plan, requested_share)
     errors = data_drift.find_changed_images(study, source.name)
     errors += data_drift.find_changed_preparations(plan, store)
     raise_study_errors(source.name, errors)
 
     states = status.get_plan_status(plan, store)
-    to_do = frozenset(name for name in plan.nodes_by_name if states.get(name, "to do") == "to do")
+    awaited = share.find_awaited(plan, store)
+    waiting = {name for _, names in awaited.values() for name in names}
+    to_do = frozenset(
+        name
+        for name in plan.nodes_by_name
+        if states.get(name, "to do") == "to do" and name not in waiting
+    )
     data_ready = frozenset(
         folder for folder in plan.datasets if (store.data(folder) / CARD_FILE).exists()
     )
@@ -140,8 +151,9 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
         frozenset(stale_folders),
         device,
         store,
-        None if to_do else _find_outdated_report_digest(plan, store),
+        None if to_do or plan.share else _find_outdated_report_digest(plan, store),
         options,
+        awaited,
     )
     if not options.is_dry_run:
         if preflight.acquire_lock():
@@ -191,7 +203,7 @@ class StudySource:
     @property
     def is_default(self) -> bool:
         """Return whether the study is that of the default file."""
-        return not set(self.config) - EXECUTION_KEYS
+        return not set(self.config) - EXECUTION_KEYS - SHARE_KEYS
 
     @property
     def name(self) -> str:
@@ -209,13 +221,29 @@ class StudySource:
     def load_study(self) -> Study:
         """Load and validate the study; raise KdpipeError for its errors."""
         for path in self.config_files:
-            load.read_yaml(path)  # stricter than Snakemake's loader
+            content = load.read_yaml(path)  # stricter than Snakemake's loader
+            if isinstance(content, dict) and (keys := SHARE_KEYS & content.keys()):
+                raise KdpipeError(
+                    f"{path}: {join_names(sorted(keys))}: not a key of a study: --config share=K/N"
+                )
+        config = {key: value for key, value in self.config.items() if key not in SHARE_KEYS}
         if not self.is_default:
             folder = Path(self.config_files[-1]).parent if self.config_files else Path()
-            return load.validate_study(dict(self.config), self.name, folder)
+            return load.validate_study(config, self.name, folder)
         content = load.read_yaml(self.default_file)
-        content = content | self.config if isinstance(content, dict) else content
+        content = content | config if isinstance(content, dict) else content
         return load.validate_study(content, self.name, self.default_file.parent)
+
+    def find_share(self) -> Share | None:
+        """Return the share that `--config share=K/N` requests; raise KdpipeError if it is none."""
+        is_whole = self.config.get("share_whole", False)
+        if not isinstance(is_whole, bool):
+            raise KdpipeError(f"share_whole={is_whole}: must be true or false")
+        if "share" in self.config:
+            return share.parse_share(self.config["share"], is_whole)
+        if is_whole:
+            raise KdpipeError("share_whole belongs to share=K/N, which is missing")
+        return None
 
 
 def _list_pending_kinds(

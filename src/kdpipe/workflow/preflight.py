@@ -20,12 +20,12 @@ from kdpipe.errors import KdpipeError, raise_study_errors
 from kdpipe.plan import planner
 from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs.integrity import data_drift
+from kdpipe.runs.store import HEAD_LOCK_FILE as LOCK_FILE
 from kdpipe.runs.store import Store
 from kdpipe.text import escape_lines, join_names
 
 EXPORT_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # build graphs and run them
 SLURM_PROGRAMS = ("sacct", "sbatch", "squeue")
-LOCK_FILE = Path(".snakemake") / "kdpipe.lock"
 SNAKEMAKE_LOCKS = Path(".snakemake") / "locks"
 
 

@@ -385,7 +385,7 @@ def is_kdpipe_run() -> bool:
 
 def render_partial_report(context: RuleContext) -> None:
     """Render the report of an invocation with failures, from the records that exist."""
-    if current_reporter is not None and current_reporter.is_stopped:
+    if context.plan.share or (current_reporter is not None and current_reporter.is_stopped):
         return
     states = status.get_plan_status(context.plan, context.store)
     if all(state == "to do" for state in states.values()):

@@ -8,7 +8,7 @@ otherwise it could not find its own target.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,9 @@ class RuleContext:
         Digest of what an existing report has to be rendered from again; None if it is up to date.
     options : SnakemakeOptions
         Options of the start.
+    awaited : mapping
+        What a share of the study waits for, see `plan.share.find_awaited`; the nodes that wait are
+        not among those to do.
     """
 
     study: Study
@@ -123,6 +126,9 @@ class RuleContext:
     store: Store = field(default_factory=Store)
     report_digest: str | None = None
     options: SnakemakeOptions = field(default_factory=SnakemakeOptions)
+    awaited: Mapping[str, tuple[int, list[str]]] = field(
+        default_factory=dict[str, tuple[int, list[str]]]
+    )
 
     # Targets.
 

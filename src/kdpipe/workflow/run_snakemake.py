@@ -22,6 +22,8 @@ import kdpipe
 from kdpipe.analysis.search.state import SearchState
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import parent_watchdog
+from kdpipe.plan.nodes import Share
+from kdpipe.plan.share import parse_share
 from kdpipe.text import format_value
 
 BUNDLED_DIR = "carried"  # folder of the package that a wheel has in place of a clone
@@ -217,6 +219,56 @@ def _due_round(search_state: SearchState | None) -> int | None:
         if search_state is not None and search_state.current_round is not None
         else None
     )
+
+
+def split_share(options: Sequence[str]) -> tuple[Share | None, list[str]]:
+    """Return the share that `--share K/N` and `--whole` request, and the other arguments.
+
+    Raises
+    ------
+    KdpipeError
+        If it is no share, or if `--whole` is there alone.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--share")
+    parser.add_argument("--whole", action="store_true")
+    words, targets = list(options), list[str]()
+    if "--" in words:  # targets follow
+        position = words.index("--")
+        words, targets = words[:position], words[position:]
+    try:
+        parsed, others = parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise KdpipeError(f"kdpipe run {error}: give one, such as --share 2/5") from None
+    if parsed.share is None:
+        if parsed.whole:
+            raise KdpipeError("--whole belongs to --share K/N, which is missing")
+        return None, list(options)
+    return parse_share(parsed.share, parsed.whole), [*others, *targets]
+
+
+def add_share(options: Sequence[str], share: Share | None) -> list[str]:
+    """Return the arguments for Snakemake with a share as part of its `--config`.
+
+    Of several `--config` Snakemake takes the last alone, so the others are put together with it.
+    """
+    if share is None:
+        return list(options)
+    words, targets, settings = list[str](), list[str](), list[str]()
+    is_config = False
+    for number, word in enumerate(options):
+        if word == "--":
+            targets = list(options[number:])
+            break
+        if word.startswith(("--config=", "-C=")):
+            settings.append(word.partition("=")[2])
+        is_config = word in ("--config", "-C") or (is_config and not word.startswith("-"))
+        if is_config and word not in ("--config", "-C"):
+            settings.append(word)
+        elif not is_config and not word.startswith(("--config=", "-C=")):
+            words.append(word)
+    settings += [f"share={share}", *(["share_whole=true"] if share.is_whole else [])]
+    return [*words, "--config", *settings, *targets]
 
 
 def find_workdir(options: Sequence[str]) -> Path:

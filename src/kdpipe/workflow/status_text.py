@@ -17,7 +17,7 @@ from pathlib import Path
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import rounds
 from kdpipe.errors import KdpipeError
-from kdpipe.plan import estimate, status
+from kdpipe.plan import estimate, share, status
 from kdpipe.plan.labels import label_nodes
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.render import format_run_count
@@ -290,7 +290,8 @@ def format_summary(
     run_counts = Counter(states[name] for name in context.plan.runs)
     has_pending = "to do" in states.values()
     failed = run_state.failed if run_state else {}
-    heading = f"study {context.plan.study.study}: "
+    part = f", share {context.plan.share}" if context.plan.share else ""
+    heading = f"study {context.plan.study.study}{part}: "
     if not has_pending:
         heading += "nothing to do, " if run_state is None or not run_state.nodes else ""
     heading += _format_counts(run_counts)
@@ -299,6 +300,8 @@ def format_summary(
         return [f"{heading}; it was stopped, `{command}` resumes each run from its saved state"]
     if failed:
         return _failure_lines(heading, failed, context, study, invocation, has_pending)
+    if context.plan.share is not None and (not has_pending or context.awaited):
+        return [heading, *_describe_next_steps(context, study, invocation)]
     if has_pending:
         rest = _describe_rest(context, states)
         return [f"{heading}{rest}; `{invocation.full_command()}` runs the rest"]
@@ -308,6 +311,24 @@ def format_summary(
     return [
         heading,
         *(_recommendation_lines(context, page, study, invocation) if page.exists() else ()),
+    ]
+
+
+def _describe_next_steps(context: RuleContext, study: str, invocation: Invocation) -> list[str]:
+    """Return what to do after a share of a study."""
+    if context.awaited:
+        return [
+            *share.describe_awaited(context.awaited),
+            f"then `{invocation.repeat_command()}` continues",
+        ]
+    assert context.plan.share is not None
+    if context.plan.share.count == 1:
+        return [f"`{shlex.join(['kdpipe', 'run', study])}` renders the report"]
+    folder = context.store.root.absolute()
+    return [
+        f"next: bring {folder} and the results of the other shares to one machine, "
+        "`kdpipe merge RESULTS...` there, with their folders, and "
+        f"`{shlex.join(['kdpipe', 'run', study])}`, which renders the report"
     ]
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from kdpipe.cli.command import (
     Command,
     add_results,
+    add_share,
     count_gpu_slots,
     open_store,
     parse_not_negative,
     parse_positive,
     resolve_device,
+    select_share,
 )
 from kdpipe.errors import KdpipeError, raise_study_errors
 
@@ -40,6 +42,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--images-se", type=parse_positive, metavar="POINTS", help=help)
     help = "name of a study from whose records both are estimated"
     parser.add_argument("--pilot", metavar="STUDY", help=help)
+    add_share(parser)
     add_results(parser)
 
 
@@ -61,13 +64,14 @@ def _print_plan(options) -> None:
     from kdpipe.analysis.search import forecast, rounds
     from kdpipe.config import load
     from kdpipe.jobs import parent_watchdog
-    from kdpipe.plan import estimate, half_precision, render, resources, teacher_outputs
+    from kdpipe.plan import estimate, half_precision, render, resources, share, teacher_outputs
     from kdpipe.runs.integrity import data_drift
     from kdpipe.workflow import machine_benchmark, run_state
 
     store = open_store(options)
     plan, search_state = rounds.advance_search(load.load_study(options.study), store)
     raise_study_errors(options.study, data_drift.find_changed_images(plan.study, options.study))
+    plan = select_share(plan, options)
     device = resolve_device(plan.study)
     gain = ""
     if options.measure:
@@ -85,6 +89,7 @@ def _print_plan(options) -> None:
         print(json.dumps(render.render_plan_json(plan, states)))
         return
     lines = [
+        *share.describe_share(plan, store),
         render.render_plan_text(plan, states, teacher_outputs.describe_prices(cost_model)),
         estimate.describe_estimate(cost_model, total, states, plain_total),
         gain,

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from kdpipe.runs.store import Store
 
 EXAMPLES = """a study file (without one: the digits study), then any options of Snakemake, as
---cores 2, -n, --profile profiles/slurm, --config device=cuda; --verbose shows its own account"""
+--cores 2, -n, --profile profiles/slurm, --config device=cuda; --verbose shows its own account;
+--share K/N runs one of N disjoint shares of the study, --whole with all that it descends from"""
 
 
 def add_arguments(parser) -> None:
@@ -31,20 +32,28 @@ def add_arguments(parser) -> None:
 def run(options) -> int | None:
     """Run a study with Snakemake."""
     from kdpipe.analysis.search import rounds
+    from kdpipe.plan import share
     from kdpipe.runs.store import Store
     from kdpipe.workflow import preflight, run_snakemake
 
-    start_time, typed = time.monotonic(), list(options.typed)
+    start_time = time.monotonic()
+    requested_share, typed = run_snakemake.split_share(options.typed)
     study = typed.pop(0) if typed and not typed[0].startswith("-") else None
     folder = run_snakemake.find_workflow_dir()
-    command_line = run_snakemake.build_command(folder, study, typed)
+    command_line = run_snakemake.build_command(
+        folder, study, run_snakemake.add_share(typed, requested_share)
+    )
     plan, notes = preflight.run_preflight(study or folder / "config.yaml")
     for note in notes:
         print(f"kdpipe: {note}", file=sys.stderr)
     store = Store(run_snakemake.find_workdir(typed) / "results")
+    if requested_share is not None:
+        plan = share.select_share(plan, requested_share)
+        print("\n".join(share.describe_share(plan, store)), file=sys.stderr, flush=True)
     if run_snakemake.is_local(typed):
         try:
-            _measure_and_preload(rounds.plan_due_runs(plan.study, store), store)
+            due = plan if plan.share else rounds.plan_due_runs(plan.study, store)
+            _measure_and_preload(due, store)
         except (KdpipeError, OSError) as error:  # the study runs without it
             print(f"kdpipe: {escape_lines(error)}", file=sys.stderr)
     os.environ |= {

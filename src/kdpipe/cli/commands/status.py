@@ -4,15 +4,18 @@ from kdpipe.cli.command import (
     Command,
     add_reports,
     add_results,
+    add_share,
     count_gpu_slots,
     open_store,
     resolve_device,
+    select_share,
 )
 
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe status`."""
     parser.add_argument("study", help="a study file")
+    add_share(parser)
     add_reports(parser)
     add_results(parser)
 
@@ -21,10 +24,13 @@ def run(options) -> None:
     """Print the progress of a study."""
     from kdpipe.analysis.search import rounds
     from kdpipe.config import load
+    from kdpipe.plan import share
     from kdpipe.workflow import status_text
 
     store = open_store(options)
-    plan = rounds.plan_due_runs(load.load_study(options.study), store)
+    plan = select_share(rounds.plan_due_runs(load.load_study(options.study), store), options)
+    for line in share.describe_share(plan, store):
+        print(line)
     print(
         status_text.format_status(
             plan, store, resolve_device(plan.study), count_gpu_slots(plan.study)
