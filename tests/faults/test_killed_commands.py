@@ -60,6 +60,13 @@ def with_less_to_keep(world: World) -> None:
     (next(world.store.root.glob("runs/*")) / ".weights.safetensors.x.tmp").write_text("half")
 
 
+def with_results_elsewhere(world: World) -> None:
+    """As those of another machine, with an archive beside them."""
+    shutil.move(world.store.root, world.folder / "other" / "results")
+    archive = world.folder / "published" / records.ARCHIVE_FILE
+    shutil.move(archive, world.folder / "other" / "results")
+
+
 def with_an_older_archive(world: World) -> None:
     path = world.folder / "published" / records.ARCHIVE_FILE
     older = [entry for entry in records.read_archive(path).values() if entry.kind == "runs"]
@@ -145,6 +152,7 @@ VERBS = {
     "report again": ("half_done", nothing, first("report")),
     "archive": ("finished", without("published"), first("archive")),
     "archive more": ("finished", with_an_older_archive, first("archive")),
+    "merge": ("finished", with_results_elsewhere, get_message("merge", "other/results")),
     "prune": ("half_done", with_less_to_keep, get_message("prune", "less.yaml", "--yes")),
     "prune outdated": (
         "finished",

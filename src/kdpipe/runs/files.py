@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable
@@ -174,6 +175,39 @@ def _is_locked(path: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def place_file(source: Path, target: Path) -> None:
+    """Put a file into another place too: as a hard link or, where that is impossible, as a copy.
+
+    The target is replaced atomically. No file of results is ever changed in place, so a link does
+    as well as a copy.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    if target.exists() and source.samefile(target):
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without links
+            with open(source, "rb") as original, open(temporary, "wb") as copy:
+                shutil.copyfileobj(original, copy, 1 << 20)
+                copy.flush()
+                os.fsync(copy.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise _write_error(target, source.stat().st_size, error) from None
 
 
 def write_json(path: Path, value: object) -> None:

@@ -165,8 +165,15 @@ def moved_reason(folder: Path) -> str | None:
     return None
 
 
-def require_results_folder(store: Store) -> None:
+def require_results_folder(store: Store, option: str = "--results ") -> None:
     """Raise KdpipeError if a folder holds nothing of kdpipe, so is no results folder.
+
+    Parameters
+    ----------
+    store : Store
+        The folder.
+    option : str
+        What it was given as, for the message.
 
     Raises
     ------
@@ -174,7 +181,7 @@ def require_results_folder(store: Store) -> None:
         Also if there is no such folder.
     """
     if not store.root.is_dir():
-        raise KdpipeError(f"--results {store.root}: there is no such folder")
+        raise KdpipeError(f"{option}{store.root}: there is no such folder")
     store.refuse_old_form()
     if (
         not store.archive_path.is_file()
@@ -182,7 +189,7 @@ def require_results_folder(store: Store) -> None:
         and not any(_iter_kdpipe_folders(store))
     ):
         raise KdpipeError(
-            f"--results {store.root}: not a results folder (it has no run, data set or archive of "
+            f"{option}{store.root}: not a results folder (it has no run, data set or archive of "
             "kdpipe): give the folder that contains runs/"
         )
 

@@ -738,6 +738,40 @@ def find_journal_errors(store: Store) -> Iterator[str]:
             )
 
 
+def copy_journals(source: Store, target: Store) -> Iterator[str]:
+    """Copy the decisions of searches into another results folder, where those that exist stay.
+
+    Parameters
+    ----------
+    source, target : Store
+        The results folders.
+
+    Yields
+    ------
+    str
+        A line for each search whose decisions are damaged or were made otherwise there; of these
+        no later ones are copied.
+    """
+    for folder in sorted((source.root / SEARCHES_FOLDER).glob("*")):
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        number = 1
+        while (path := folder / f"round-{number}.json").exists():
+            own_path = target.root / SEARCHES_FOLDER / folder.name / path.name
+            try:
+                content = _read_round(path)
+                existing = _read_round(own_path) if own_path.exists() else None
+            except StoreError as error:
+                yield str(error)
+                break
+            if existing is None:
+                write_json(own_path, content)
+            elif any(existing.get(key) != content.get(key) for key in COMPARED_KEYS):
+                yield f"{path}: this round was decided otherwise than in {own_path}, which stays"
+                break
+            number += 1
+
+
 def _read_round(path: Path) -> dict:
     """Read the file of a decision."""
     try:

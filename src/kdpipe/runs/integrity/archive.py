@@ -54,11 +54,10 @@ def archive_study(plan: Plan, store: Store, folder: Path) -> str:
     with lock_published_folder(folder):  # another study may be put into the same archive
         _require_same_records(new_entries, store, target)
         old_entries = target.read_archive()
-        merged = old_entries | {
-            key: _merge_entries(entry, old_entries.get(key)) for key, entry in new_entries.items()
-        }
-        kept = records.drop_unused_labels(merged.values())
-        records.write_archive(target.archive_path, kept)
+        merged = update_archive(
+            target,
+            {key: merge_entries(entry, old_entries.get(key)) for key, entry in new_entries.items()},
+        )
         registration.store_registration(plan.study, store, target)
         for path in find_temporary_files(folder, records.ARCHIVE_FILE):
             path.unlink(missing_ok=True)
@@ -66,6 +65,16 @@ def archive_study(plan: Plan, store: Store, folder: Path) -> str:
     if (reason := registration.find_blinding_reason(plan, store)) is not None:
         message += f"\nIt holds test results that no report shows yet: {reason}"
     return message
+
+
+def update_archive(target: Store, new_entries: ArchiveEntries) -> ArchiveEntries:
+    """Write entries into an archive, which the caller has locked; return all that it held or holds.
+
+    An entry replaces the one of the same result. Labels that no run refers to are not written.
+    """
+    merged = target.read_archive() | new_entries
+    records.write_archive(target.archive_path, records.drop_unused_labels(merged.values()))
+    return merged
 
 
 def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
@@ -150,13 +159,13 @@ def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Sto
         folder, difference, new, old = conflicts[0]
         raise KdpipeError(
             f"{target.archive_path} has other records of {len(conflicts):,} runs or ensembles than "
-            f"{store.root}, {folder.name} the first ({difference}): there {_describe_record(old)}; "
-            f"here {_describe_record(new)}. Keep one of the two: remove {folder}, or move "
+            f"{store.root}, {folder.name} the first ({difference}): there {describe_record(old)}; "
+            f"here {describe_record(new)}. Keep one of the two: remove {folder}, or move "
             f"{target.archive_path} away; nothing was written"
         )
 
 
-def _describe_record(record: dict[str, Any]) -> str:
+def describe_record(record: dict[str, Any]) -> str:
     """Return what distinguishes two records of a run: results, time and machine."""
     last: dict[str, Any] = record["last"] or {}
     validation = last.get("val")
@@ -167,7 +176,7 @@ def _describe_record(record: dict[str, Any]) -> str:
     return ", ".join([*parts, *([f"on {device['name']}"] if device else [])])
 
 
-def _merge_entries(entry: ArchiveEntry, old_entry: ArchiveEntry | None) -> ArchiveEntry:
+def merge_entries(entry: ArchiveEntry, old_entry: ArchiveEntry | None) -> ArchiveEntry:
     """Return the entry of the results, completed by what only the archive still has."""
     if old_entry is None:
         return entry
