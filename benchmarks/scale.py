@@ -1,10 +1,10 @@
-"""What planning costs: `kdpipe plan` and `snakemake -n` on up to 10,000 runs, next to toys.
+"""What planning costs: `kdpipe plan` and `snakemake -n` on up to 10,000 runs, next to a toy.
 
 The large study is 23 seeds of 12 networks, each taught by each at several checkpoints. Nothing is
 trained. Each command is a process of its own, so the start of Python is in its time. The dry run is
-compared with that of two toy workflows that have as many jobs: in one they have the inputs of the
-study's jobs, in the other none. Neither has parameters, resources or priorities. All commands are
-run once in each round; seconds are those of the processor, so that other load counts little:
+compared with that of a toy workflow of as many jobs, which have the inputs of the study's jobs, and
+no parameters, resources or priorities. All commands are run once in each round; seconds are those
+of the processor, so that other load counts little:
 
     python benchmarks/scale.py [--rounds 3] [--seeds 23]
 """
@@ -49,23 +49,6 @@ rule job:
     shell:
         "touch {output} > {log}"
 """
-BARE_TOY = """
-import json
-with open("inputs.json") as file:
-    INPUTS = json.load(file)
-
-
-rule all:
-    input:
-        [f"{name}.out" for name in INPUTS],
-
-
-rule job:
-    output:
-        "{name}.out",
-    shell:
-        "touch {output}"
-"""
 
 
 def main() -> None:
@@ -82,21 +65,18 @@ def main() -> None:
         large = folder / "large.yaml"
         large.write_text(yaml.safe_dump(_large(options.seeds)))
         for study in (ROOT / "studies" / "cifar10_paper.yaml", large):
-            toy, bare_toy = folder / f"toy-{study.stem}", folder / f"bare-{study.stem}"
+            toy = folder / f"toy-{study.stem}"
             plan = planner.build_plan(load.load_study(study))
             title = f"{study.stem}, {len(plan.runs):,} runs"
             dry = [*DRY, "--snakefile", str(ROOT / "Snakefile"), "--directory", name]
             dry += ["--configfile", str(study)]
-            inputs = _list_inputs(plan)
-            for path, text in ((toy, TOY), (bare_toy, BARE_TOY)):
-                path.mkdir()
-                (path / "inputs.json").write_text(json.dumps(inputs))
-                (path / "Snakefile").write_text(text)
+            toy.mkdir()
+            (toy / "inputs.json").write_text(json.dumps(_list_inputs(plan)))
+            (toy / "Snakefile").write_text(TOY)
             commands |= {
                 (title, "kdpipe plan"): (["kdpipe", "plan", str(study)], folder),
                 (title, "snakemake -n"): (dry, folder),
-                (title, "toy with its inputs"): (DRY, toy),
-                (title, "toy without inputs"): (DRY, bare_toy),
+                (title, "toy"): (DRY, toy),
             }
         seconds = [
             {key: _measure_seconds(*command) for key, command in commands.items()}
@@ -105,7 +85,7 @@ def main() -> None:
     for title, label in commands:
         actual = [each[title, label] for each in seconds]
         ratio = ""
-        if label.startswith("toy"):
+        if label == "toy":
             ratios = [each[title, "snakemake -n"] / each[title, label] for each in seconds]
             ratio = f"; the study takes {_format(ratios)} times as long"
         print(f"{title:28} {label:20} {_format(actual)} s{ratio}")

@@ -29,8 +29,8 @@ from kdpipe.runs.store import Store
 class JobFunction:
     """A bound method that the rules hand to Snakemake as a function of a job.
 
-    Snakemake reads the signature of each function two or three times for each job, which takes a
-    tenth of the time of a dry run unless the signature is at hand.
+    Snakemake reads the parameters of each function two or three times for each job, which takes a
+    tenth of the time of a dry run unless they are at hand where it looks first.
 
     Parameters
     ----------
@@ -41,6 +41,7 @@ class JobFunction:
     def __init__(self, function: Callable[..., Any]):
         self.function = function
         self.__signature__ = inspect.signature(function)
+        self._overwrite_params = self.__signature__.parameters  # snakemake.common's attribute
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method."""
