@@ -6,6 +6,8 @@ root of the repository, so that links out of docs/ lead to pages too.
 """
 
 import re
+import shutil
+from pathlib import Path
 
 import kdpipe
 
@@ -37,15 +39,36 @@ html_show_sphinx = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
+START = """<!doctype html>
+<meta charset="utf-8">
+<title>kdpipe</title>
+<meta http-equiv="refresh" content="0; url={0}.html">
+<a href="{0}.html">The manual of kdpipe</a>
+"""
+
 
 def read_for_sphinx(app, name: str, source: list[str]) -> None:
     """What differs from the text on a forge: contents behind the lists of docs/index.md, and of a
-    published report its page."""
-    text = re.sub(r"(\(\S+/published/\w+/index)\.md\)", r"\1.html)", source[0])
+    published report its page, which `copy_reports` puts beside the manual."""
+    link = r"\[([^\]]*)\]\((\S+/published/\w+/index)\.md\)"
+    text = re.sub(link, r'<a href="\2.html">\1</a>', source[0])
     if name == root_doc:
         first, *parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
         text = "".join([first, *map(_with_contents, parts)])
     source[0] = text
+
+
+def copy_reports(app, error: Exception | None) -> None:
+    """Copy the pages of the published reports, and write an index.html that leads to the manual."""
+    if error is not None or app.builder.name != "html":
+        return
+    out, reports = Path(app.outdir), Path("reports") / "published"
+    for page in sorted((Path(app.srcdir) / reports).glob("*/index.html")):
+        folder = out / reports / page.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (page, *page.parent.glob("*.csv"), *page.parent.glob("*.json")):
+            shutil.copy(path, folder)
+    (out / "index.html").write_text(START.format(root_doc), encoding="utf-8")
 
 
 def _with_contents(part: str) -> str:
@@ -58,3 +81,4 @@ def _with_contents(part: str) -> str:
 
 def setup(app) -> None:
     app.connect("source-read", read_for_sphinx)
+    app.connect("build-finished", copy_reports)

@@ -3,13 +3,14 @@
     python docs/generate.py
 
 The keys of a study come from its model, commands from the parser of the command line, names and
-claims from the files of the registries. To change their text, change it there.
+claims from the files of the registries, the Python interface from its docstrings. To change their
+text, change it there.
 """
 
 import sys
 from pathlib import Path
 
-from pages import commands, keys, names
+from pages import api, commands, keys, names
 
 from kdpipe.runs.files import write_bytes
 
@@ -20,6 +21,7 @@ PAGES = {
     "commands.md": commands.commands,
     "names.md": names.names,
     "claims.md": names.claim_page,
+    "api.md": api.api,
 }
 
 

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "make test": "it is what runs this",
     "kdpipe gpu-check": "tests/gpu/test_gpu_check.py",
     "make run": "eight minutes; its records are reports/published/digits_noisy",
+    "kdpipe run studies/": "minutes; the page has what came out",
     "kdpipe report config.yaml": "tests/unit/integrity/test_archive.py types it",
     "snakemake --profile profiles/slurm": "tests/workflow/test_cluster.py",
     "kdpipe export": "tests/unit/export/test_export.py",
@@ -145,6 +146,8 @@ def scene(page: Path, here: Path, finished) -> None:
         tiny_study.write(here / "mine.yaml", MINE)
     elif page.stem not in ("workflow", "start"):
         shutil.copytree(finished, here, dirs_exist_ok=True, symlinks=True)
+    if page.stem == "hugging_face":
+        (here / "studies").symlink_to(ROOT / "studies")
     if page.stem == "unlabelled":
         synthetic_data.photographs(here, ["more"], 0, 80, held="")
     if page.stem == "older":

@@ -108,5 +108,20 @@ def test_sphinx_builds_every_page_without_a_warning(tmp_path):
     for path in PAGES:
         if path.parent != ROOT:
             assert (tmp_path / "out" / path.relative_to(ROOT)).with_suffix(".html").exists()
+    _check_built_links(tmp_path / "out")
     contents = (tmp_path / "out/docs/index.html").read_text()
     assert 'href="how-to/term.html"' in contents and 'href="reference/study.html"' in contents
+
+
+def _check_built_links(out: Path) -> None:
+    """The root leads to the manual, and a link to a published report opens its page."""
+    assert 'url=docs/index.html"' in (out / "index.html").read_text()
+    gallery = (out / "docs/gallery.html").read_text()
+    reports = re.findall(r'href="../reports/published/(\w+)/index.html"', gallery)
+    published = sorted(path.parent.name for path in ROOT.glob("reports/published/*/index.html"))
+    assert sorted(reports) == published
+    for page in out.glob("docs/**/*.html"):
+        for link in re.findall(r'href="([^"]*published/[^"]*)"', page.read_text()):
+            assert (page.parent / link).is_file(), f"{page}: {link}"
+    index = (out / "searchindex.js").read_text()
+    assert all(f'"{word}"' in index or f"{word}:" in index for word in ("custom", "gpu", "disk"))
