@@ -256,7 +256,9 @@ class LengthStudies:
 
 def _correlate_ranks(first: np.ndarray, second: np.ndarray) -> list[float]:
     """Spearman's rho of two measures of shape (cells, seeds), by seed."""
-    pairs = [stats.zscore(stats.rankdata(part, axis=0), axis=0) for part in (first, second)]
+    pairs = [
+        np.asarray(stats.zscore(stats.rankdata(part, axis=0), axis=0)) for part in (first, second)
+    ]
     return (pairs[0] * pairs[1]).mean(axis=0).tolist()
 
 
