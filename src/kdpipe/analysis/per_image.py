@@ -326,9 +326,8 @@ def _encode_validation(
         stored["entropy"] = per_image.encode_losses(-values["p_log_p"])
     elif "kl" in values:
         losses = temperature**2 * values["kl"]
-        if math.isclose(
-            losses.mean(), recorded.get("kl", math.nan), rel_tol=0.01, abs_tol=KL_TOLERANCE
-        ):
+        kl = recorded.get("kl")
+        if kl is not None and math.isclose(losses.mean(), kl, rel_tol=0.01, abs_tol=KL_TOLERANCE):
             stored["kl"] = per_image.encode_losses(losses)
     return stored
 

@@ -21,7 +21,7 @@ from kdpipe.stats.intervals import Summary, summarize
 
 @dataclass(frozen=True)
 class TeacherToShip:
-    """A teacher with a lower validation error than all that ships.
+    """A teacher with a lower validation error than every student that ships or is best taught.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class TeacherToShip:
 def find_teacher_to_ship(
     frame: pd.DataFrame, recommendations: list[Recommendation], limit: float | None = None
 ) -> TeacherToShip | None:
-    """Find the cheapest larger teacher that validation prefers to all that ships.
+    """Find the cheapest larger teacher that validation prefers to every student.
 
     Parameters
     ----------
@@ -74,6 +74,12 @@ def find_teacher_to_ship(
     if best is None or best.shipped is None:
         return None
     shipped = best.shipped.entrant
+    lowest_error = min(
+        candidate.entrant.validation.mean
+        for item in recommendations
+        for candidate in (item.shipped, item.taught)
+        if candidate is not None
+    )
     latencies = contest.measure_latencies(frame)
     teachers = filter_rows(normalize_frame(frame), kind="teacher", status="done")
     teachers = teachers.loc[teachers.stop_kind.isin(contest.WHOLE_STOPS)]
@@ -85,7 +91,7 @@ def find_teacher_to_ship(
         if multiply_adds <= shipped.multiply_adds:  # it competes with the students
             continue
         is_known = limit is None or latencies.get(network, float("inf")) <= limit
-        if is_known and float(rows.val_error.mean()) < shipped.validation.mean:
+        if is_known and float(rows.val_error.mean()) < lowest_error:
             better.append((multiply_adds, network, rows))
     if not better:
         return None

@@ -161,3 +161,9 @@ def test_what_is_no_card_is_said_in_one_message(text, mine):
     with pytest.raises(KdpipeError, match="is missing or not a card") as error:
         planned(folder, **keys)
     assert len(str(error.value)) < 600
+
+
+def test_a_boolean_is_no_number_of_channels():
+    assert cards.BuildOptions.model_validate({"channels": 1}).channels == 1
+    with pytest.raises(ValueError, match="channels"):
+        cards.BuildOptions.model_validate({"channels": True})

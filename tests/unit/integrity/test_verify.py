@@ -550,3 +550,13 @@ def test_a_registration_is_read_and_is_enough_to_know_a_folder_by(tmp_path, monk
     assert "tiny.json is not what kdpipe register has written" in message
     assert "registrations/.tiny.json.abc.tmp: left by a killed process" in message
     assert f"{folder.name}/.round-1.json.abc.tmp: left by a killed process" in message
+
+
+@pytest.mark.parametrize(("node", "key"), [(TEACHER, "network"), (STUDENT, "method")])
+def test_a_spec_with_a_null_in_a_sealed_record_is_one_message(store, say, node, key):
+    """A seal is over bytes, whatever they say."""
+    folder = store.run(node.name)
+    record = records.read_record(folder, None)
+    record["spec"] |= {key: None}
+    records.publish_record(folder, record)
+    assert folder.name in say("verify", code=2)

@@ -254,9 +254,9 @@ def _is_record_of(record: dict[str, Any], name: str) -> bool:
     """Return whether a record belongs to the run or other node of that name."""
     try:
         spec = SPEC_TYPES[record["kind"]].from_dict(record["spec"])
-    except (TypeError, ValueError, LookupError):  # of another version
+        return (spec.digest, spec.name) == (record["digest"], name)
+    except (TypeError, ValueError, LookupError, AttributeError):  # of another version, or altered
         return False
-    return (spec.digest, spec.name) == (record["digest"], name)
 
 
 def _verify_logit_cache(folder: Path, orphans: list[Path]) -> Iterator[str]:
