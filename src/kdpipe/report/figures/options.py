@@ -37,9 +37,11 @@ def plot_options(
     figure, axes = style.make_panels(len(panels), width=6.4, across=1, heights=heights)
     for axis, (student, part, rows) in zip(axes, panels, strict=True):
         taught = filter_rows(part, side="taught")
-        at_its_length = {"kind": "scratch", "student": taught.row_student.iloc[0]}
-        scratch_errors = get_series_by_seed(filter_rows(frame, **at_its_length))
-        style.plot_band(axis, scratch_errors, "from scratch, as long as the student", upright=True)
+        if taught.row_student.nunique() == 1:  # else each length and size has a baseline of its own
+            at_its_length = {"kind": "scratch", "student": taught.row_student.iloc[0]}
+            scratch_errors = get_series_by_seed(filter_rows(frame, **at_its_length))
+            label = "from scratch, as long as the student"
+            style.plot_band(axis, scratch_errors, label, upright=True)
         visible = _select_visible(rows)
         for i, (kind, label) in enumerate((("labels", "from scratch"), ("taught", "taught"))):
             points: list[tuple[pd.Series, float]] = [
@@ -89,14 +91,17 @@ OptionRow = tuple[
 def _collect_options(rows: pd.DataFrame, shipped: tuple | None) -> list[OptionRow]:
     """Return the ways of training one student, taught or not, by mean error."""
     labels = filter_rows(rows, side="labels")
-    is_only_length = labels.epochs.nunique() == 1
+    varied = {
+        side: [c for c in ("epochs", "train_size") if filter_rows(rows, side=side)[c].nunique() > 1]
+        for side in ("labels", "taught")
+    }
     scratch_macs = labels.train_macs.min()
     entries: list[OptionRow] = []
     for key, cell in group_rows(rows, *KEY_COLUMNS):
         first_row, errors = cell.iloc[0], get_series_by_seed(cell)
         macs = [first_row.train_macs, first_row.teacher_macs, first_row.ancestor_macs]
         side, is_shipped = str(first_row.side), tuple(key.values()) == shipped
-        name = _format_option(key, side, is_only_length)
+        name = _format_option(key, side, varied[side])
         entries.append((side, name, errors, pd.Series(macs).sum() / scratch_macs, is_shipped))
     entries = [row for row in entries if len(row[2])]
     return sorted(entries, key=lambda row: summarize(row[2]).mean)
@@ -110,16 +115,21 @@ def _select_visible(rows: list[OptionRow]) -> list[OptionRow]:
     return rows[: MAX_OPTIONS - len(chosen)] + chosen
 
 
-def _format_option(key: dict, side: str, is_only_length: bool) -> str:
+def _format_option(key: dict, side: str, varied: list[str]) -> str:
     """Return what differs between options, as `wrn16-2, checkpoint 13, kd`."""
     if side == "labels":
-        who = f"{key['student']} " if key["kind"] == "teacher" else ""
-        return f"{who}from scratch" + ("" if is_only_length else f", {key['epochs']:g} epochs")
-    teacher = "itself" if key["teacher"] == key["student"] else key["teacher"]
-    stop = "" if key["stop"] == "full" else format_stop(key["stop"])
-    generation = f"generation {key['generation']:g}" if key["generation"] > 1 else ""
-    via = f"through {key['via']}" if key["via"] else ""
-    return ", ".join(part for part in (teacher, stop, via, key["method"], generation) if part)
+        parts = [f"{key['student']} from scratch" if key["kind"] == "teacher" else "from scratch"]
+    else:
+        teacher = "itself" if key["teacher"] == key["student"] else key["teacher"]
+        stop = "" if key["stop"] == "full" else format_stop(key["stop"])
+        generation = f"generation {key['generation']:g}" if key["generation"] > 1 else ""
+        via = f"through {key['via']}" if key["via"] else ""
+        parts = [teacher, stop, via, key["method"], generation]
+    if "epochs" in varied:
+        parts.append(f"{key['epochs']:g} epochs")
+    if "train_size" in varied and not parts[0].endswith(" images)"):
+        parts.append(f"{key['train_size']:g} images")
+    return ", ".join(part for part in parts if part)
 
 
 def _wrap_label(text: str) -> str:
