@@ -924,7 +924,6 @@ def describe_gaps(cell: pd.DataFrame) -> str:
     if cell.empty:
         return "not in this study"
     columns = ("run", "status", "test_error", "reason", "teacher_run", "device", "torch", "code")
-    cell = cell.reindex(columns=columns, fill_value="")  # `code` only where there is some
     facts_by_run: dict[str, tuple] = {}
     for run, *facts in zip(*(cell[column].to_numpy().tolist() for column in columns), strict=True):
         facts_by_run.setdefault(run, tuple(facts))
