@@ -404,7 +404,7 @@ def test_each_record_says_what_it_was_made_with(folder, store):
         {"mine.py": hash_code(changed)},
     ]
     frame = dataframe.build_results_frame(folder.plan(), store)
-    assert frame[frame.kind == "scratch"].code.dropna().tolist() == [
+    assert frame.code.dropna().tolist() == [
         f"mine.py {hash_code(source)[:12]}" for source in (CODE, changed)
     ]
     cell = dataframe.normalize_frame(frame)
