@@ -10,7 +10,6 @@ describes without importing any of it.
 import ast
 import contextlib
 import difflib
-import functools
 import hashlib
 import importlib
 import importlib.util
@@ -20,9 +19,7 @@ import re
 import sys
 import traceback
 import warnings
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import metadata
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -44,10 +41,6 @@ RENAMED_PACKAGES = {
 }
 # Fields of syntax nodes that change nothing of what code does, or differ between Python versions.
 IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
-ADDED_DIGESTS = "it had no digest of its code, which agrees with it in the trial, and has one now"
-# Digests of imported modules, of their files as these were when they were imported: somebody may
-# edit them while a job runs.
-_DIGESTS: "weakref.WeakKeyDictionary[ModuleType, str | None]" = weakref.WeakKeyDictionary()
 
 
 def import_object(config_key: str, path: str, code: Path | None) -> Any:
@@ -90,7 +83,6 @@ def import_object(config_key: str, path: str, code: Path | None) -> Any:
         raise KdpipeError(
             f"{config_key}: importing {name} failed: {format_user_error(error)}"
         ) from None
-    hash_loaded_code(code)  # as it was imported, before anybody edits it
     if not hasattr(module, attribute):
         matches = difflib.get_close_matches(attribute, dir(module), n=1)
         guess = f"; did you mean {matches[0]}?" if matches else ""
@@ -260,8 +252,7 @@ def _join_texts(parts: list[ast.expr]) -> list[ast.expr]:
 def hash_loaded_code(code: Path | None) -> dict[str, str] | None:
     """Return the digest of each file below the `code` folder that this process has imported.
 
-    Each is of the file as it was when this was first called after its import. Installed packages,
-    Python's own modules and kdpipe's are left out, wherever they are.
+    Installed packages, Python's own modules and kdpipe's are left out, wherever they are.
 
     Parameters
     ----------
@@ -279,11 +270,7 @@ def hash_loaded_code(code: Path | None) -> dict[str, str] | None:
     digests = {}
     for name, module in list(sys.modules.items()):
         path = _path_below(name, module, os.path.abspath(code))
-        if path is None:
-            continue
-        if module not in _DIGESTS:
-            _DIGESTS[module] = _hash_file(Path(code, path))
-        if (digest := _DIGESTS[module]) is not None:
+        if path is not None and (digest := _hash_file(Path(code, path))) is not None:
             digests[path] = digest
     return dict(sorted(digests.items())) or None
 
@@ -303,66 +290,6 @@ def is_code_unchanged(digests: Mapping[str, str] | None, code: Path) -> bool:
     )
 
 
-def find_changed_files(digests: Mapping[str, str] | None, code: Path) -> list[str]:
-    """Return the files of a card that have other digests now, or are gone."""
-    digests = digests or {}
-    return [path for path in digests if _hash_file(code / path) != digests[path]]
-
-
-def find_libraries(
-    digests: Mapping[str, str] | None, code: Path | None, path: str
-) -> dict[str, str]:
-    """Return the versions of the installed packages that users' code names in its imports.
-
-    Parameters
-    ----------
-    digests : mapping of str to str, or None
-        The files of the code (`hash_loaded_code`).
-    code : Path or None
-        Their folder.
-    path : str
-        Dotted path of the object that they build, whose package is one of them.
-    """
-    modules = {path.partition(".")[0]}
-    for file in digests or {}:
-        with contextlib.suppress(OSError, SyntaxError, ValueError):
-            modules |= set(_list_imports(ast.parse(Path(code or "", file).read_bytes())))
-    distributions = _list_distributions()
-    names = {name for module in modules - FOREIGN_MODULES for name in distributions.get(module, ())}
-    return {name: metadata.version(name) for name in sorted(names)}
-
-
-@functools.cache
-def _list_distributions() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()
-
-
-def find_other_libraries(libraries: Mapping[str, str] | None) -> list[str]:
-    """Return which packages of a card are installed in another version, as texts."""
-    changes = []
-    for name, version in (libraries or {}).items():
-        try:
-            current = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            current = "not installed"
-        if current != version:
-            changes.append(f"{name} {version}, now {current}")
-    return changes
-
-
-def join_sessions(sessions: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return the digests of a run's code by file, over the sessions that it was trained in.
-
-    Of a file that was edited between them both are named, in order.
-    """
-    digests: dict[str, list[str]] = {}
-    for session in sessions:
-        for path, digest in session.items():
-            if digests.setdefault(path, [])[-1:] != [digest]:
-                digests[path].append(digest)
-    return {path: ", then ".join(several) for path, several in sorted(digests.items())}
-
-
 def are_code_digests(value: object) -> bool:
     """Return whether a value is what `hash_loaded_code` returns, as a card holds it."""
     if value is None:
@@ -374,23 +301,6 @@ def are_code_digests(value: object) -> bool:
         and ".." not in path.split("/")
         for path, digest in value.items()
     )
-
-
-def are_versions(value: object) -> bool:
-    """Return whether a value is what `find_libraries` returns, as a card holds it."""
-    return value is None or (
-        isinstance(value, dict)
-        and all(isinstance(name, str) and isinstance(value[name], str) for name in value)
-    )
-
-
-def _list_imports(tree: ast.AST) -> Iterator[str]:
-    """Yield the top-level modules that a file imports by an absolute name."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            yield node.module.partition(".")[0]
 
 
 def _path_below(name: str, module: ModuleType, folder: str) -> str | None:

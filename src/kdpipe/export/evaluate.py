@@ -55,10 +55,7 @@ def evaluate_export(
         versions = {package: metadata.version(package) for package in ("torch", "onnxruntime")}
         return record | measurements | {"versions": record["versions"] | versions}
 
-    def describe_size() -> str:
-        return f"network {spec.network.name}"
-
-    return post_hoc.run_post_hoc(spec, store, describe_size, measure, options.code)
+    return post_hoc.run_post_hoc(spec, store, lambda: f"network {spec.network.name}", measure)
 
 
 def _measure_graphs(

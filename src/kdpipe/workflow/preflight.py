@@ -44,8 +44,7 @@ def run_preflight(path: Path | str) -> tuple[Plan, list[str]]:
     plan : Plan
         Its plan.
     notes : list of str
-        How networks match the weights that they are initialized from, and what cards of custom
-        code lack.
+        How networks match the weights that they are initialized from.
 
     Raises
     ------

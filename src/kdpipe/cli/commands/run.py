@@ -43,9 +43,7 @@ def run(options) -> int | None:
     command_line = run_snakemake.build_command(
         folder, study, run_snakemake.add_share(typed, requested_share)
     )
-    plan, notes = preflight.run_preflight(study or folder / "config.yaml")
-    for note in notes:
-        print(f"kdpipe: {note}", file=sys.stderr)
+    plan, _ = preflight.run_preflight(study or folder / "config.yaml")
     store = Store(run_snakemake.find_workdir(typed) / "results")
     if requested_share is not None:
         plan = share.select_share(plan, requested_share)

@@ -23,13 +23,7 @@ from kdpipe.losses.base import FEATURE_REQUIREMENTS, LossTerm, ModelOutput
 from kdpipe.losses.custom.card import KEY_TYPES, PLAIN_NAME, TermCard, answers_match
 from kdpipe.meta_device_check import META
 from kdpipe.pydantic_base import StrictModel
-from kdpipe.user_code import (
-    find_libraries,
-    format_user_error,
-    get_rng_states,
-    hash_loaded_code,
-    import_object,
-)
+from kdpipe.user_code import format_user_error, get_rng_states, hash_loaded_code, import_object
 
 N_IMAGES, N_CLASSES = 4, 5
 GROUP_SIDES = (4, 2)  # pixels of the stage outputs; the teacher has twice the channels
@@ -135,7 +129,6 @@ class TermValidator:
         """
         self._check_declaration()
         defaults = self.term.keys().model_dump()
-        digests = hash_loaded_code(self.code)
         return TermCard(
             term=self.path,
             title=self.term.title,
@@ -146,8 +139,7 @@ class TermValidator:
             learnt=self.term.learnt is not None,
             answer=self.answer(defaults),
             labelled=self.term.labelled,
-            code=digests,
-            libraries=find_libraries(digests, self.code, self.path),
+            code=hash_loaded_code(self.code),
             gpu_checked=self.on_gpus,
         )
 

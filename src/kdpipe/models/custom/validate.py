@@ -29,13 +29,7 @@ from kdpipe.models.memory_format import (
     SAFE_SHORTCUT_CHANNELS,
     torch_memory_format,
 )
-from kdpipe.user_code import (
-    find_libraries,
-    forbid_exit,
-    format_user_error,
-    get_rng_states,
-    hash_loaded_code,
-)
+from kdpipe.user_code import forbid_exit, format_user_error, get_rng_states, hash_loaded_code
 
 
 def validate_model(
@@ -132,7 +126,6 @@ class _ModelValidator:
         cost = builder.measure_cost(self.build_formatted(0), self.shape, self.layout)
         stage_shapes = self.find_stage_shapes()
         actual = fingerprint.compute_fingerprint(lambda: self.build_raw(0), self.shape, self.layout)
-        digests = hash_loaded_code(self.code)
         return ModelInfo(
             name=self.name,
             build=self.network.build,
@@ -151,8 +144,7 @@ class _ModelValidator:
             fewest=self.find_min_batch(),
             of_groups=actual.of_groups if stage_shapes else (),
             other=actual.other and (actual.other[0], actual.other[1] if stage_shapes else ()),
-            code=digests,
-            libraries=find_libraries(digests, self.code, self.network.build),
+            code=hash_loaded_code(self.code),
         )
 
     def build_raw(self, seed: int) -> nn.Module:

@@ -39,15 +39,14 @@ def check_study_inputs(plan: Plan, source: str) -> list[str]:
     Returns
     -------
     list of str
-        What networks take over from the weights that they start from, and what in them is new;
-        cards that have no digest of the code yet, or are of other libraries.
+        What networks take over from the weights that they start from, and what in them is new.
 
     Raises
     ------
     KdpipeError
         If something is not what the study or a card says.
     """
-    study, inits, lines = plan.study, _check_inits(plan), list[str]()
+    study, inits = plan.study, _check_inits(plan)
     init_errors = [str(report) for report in inits.values() if isinstance(report, KdpipeError)]
     raise_study_errors(
         source, [*find_changed_images(study, source), *_find_weight_errors(plan), *init_errors]
@@ -56,7 +55,7 @@ def check_study_inputs(plan: Plan, source: str) -> list[str]:
         from kdpipe.models.custom import study_cards
 
         on_gpus = study.device == "cuda"
-        lines += study_cards.check_cards(
+        study_cards.check_cards(
             study_cards.CustomModels(
                 source, study.networks, study.code, resolve_custom_inputs(study), on_gpus
             )
@@ -65,11 +64,10 @@ def check_study_inputs(plan: Plan, source: str) -> list[str]:
         from kdpipe.losses.custom import study_cards as term_cards
 
         on_gpus = study.device == "cuda"
-        lines += term_cards.check_term_cards(
+        term_cards.check_term_cards(
             term_cards.CustomTerms(source, study.methods, study.code, on_gpus)
         )
-    lines += [f"starts.{name} begins from its file: {report}" for name, report in inits.items()]
-    return lines
+    return [f"starts.{name} begins from its file: {report}" for name, report in inits.items()]
 
 
 def resolve_custom_inputs(study: Study) -> list[ModelInput]:
