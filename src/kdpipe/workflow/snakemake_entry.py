@@ -128,7 +128,7 @@ def _run_snakemake() -> int:
     cache_dir = Path(common.get_appdirs().user_cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_dir) as file:
+        with tempfile.TemporaryFile("wb", dir=cache_dir) as file:
             file.write(bytes(CACHE_BYTES))
             file.flush()
     except OSError as error:

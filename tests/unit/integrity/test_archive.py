@@ -32,7 +32,7 @@ PUBLISHED = REPOSITORY / "reports" / "published"
 # The studies whose records and reports are committed; how many records, in how many bytes at most.
 STUDIES = {
     "digits": ("studies/digits_first.yaml", 170, 500_000),
-    "digits_noisy": ("config.yaml", 170, 1_500_000),
+    "digits_noisy": ("config.yaml", 122, 1_500_000),
     "fashion_mnist": ("studies/fashion_mnist.yaml", 470, 3_000_000),
     "fashion_again": ("studies/fashion_again.yaml", 141, 1_000_000),
 }
@@ -78,7 +78,7 @@ def test_the_committed_records_say_nothing_of_the_machine_but_its_processor(stud
     assert not re.search(r'"(/|~|[A-Z]:\\)|/(home|tmp|root|usr|work)/|hostname', text)
     known = {"kdpipe", "git", "python", "numpy", "torch"}
     for entry in records_module.read_archive(path).values():
-        assert entry.record["versions"].keys() <= known
+        assert entry.record is None or entry.record["versions"].keys() <= known
 
 
 def _close(result, known) -> bool:

@@ -103,9 +103,10 @@ def test_time_and_memory_grow_by_them():
     runs = by_method(plan)
     speed = Speed(step=1.0, epoch=0.0, image=0.0, setup=0.0, start=0.0, megabytes=1.0)
     price = CostModel(plan, {run.name: speed for run in plan.runs.values()})
+    is_live = not runs["kd"].logit_caches
     # 16 steps of 16 images, each as much longer as 30 more are.
     assert (
-        price._estimate_run(runs["more"]) - price._estimate_run(runs["kd"])
+        price._estimate_run(runs["more"], is_live) - price._estimate_run(runs["kd"], is_live)
         == EPOCHS * STEPS * BESIDE / 16
     )
     kd, more = (resources._estimate_run(runs[name], plan.card, "cpu") for name in ("kd", "more"))
