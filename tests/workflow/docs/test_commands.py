@@ -48,7 +48,7 @@ from kdpipe.plan import estimate as cache
 from kdpipe.cli import scaffold
 from kdpipe.workflow import machine_benchmark
 
-def measure_missing(plan, names, device):
+def measure_missing(plan, names, device, plans=None):
     speed = cache.Speed(
         step=0.01, epoch=0.1, image=0.0001, setup=0.1, start=1.0, megabytes=500.0
     )
