@@ -4,9 +4,9 @@ Nothing is converted: a string is not a number, and an integer is accepted as a 
 reverse. Nothing is ignored: an unknown key is an error. The descriptions go into the JSON schema.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Name = Annotated[
     str,
@@ -50,6 +50,14 @@ def _check_rising(bounds: list[float]) -> list[float]:
     return bounds
 
 
+def _refuse_boolean(value: object) -> object:
+    """Check that a value is no boolean: `true` equals 1."""
+    if isinstance(value, bool):
+        raise ValueError("expected 1 or 3")
+    return value
+
+
+ChannelCount = Annotated[Literal[1, 3], BeforeValidator(_refuse_boolean)]
 # Ranges [low, high]: of area fractions, and of aspect ratios.
 ShareRange = Annotated[
     list[PositiveShare], Field(min_length=2, max_length=2), AfterValidator(_check_rising)

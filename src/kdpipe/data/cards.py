@@ -26,13 +26,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from kdpipe import hashing, registry
 from kdpipe.data.config import CardOptions, DataConfig
 from kdpipe.errors import DataError
 from kdpipe.hashing import REVISIONS
-from kdpipe.pydantic_base import SHA256_PATTERN, Share, StrictModel
+from kdpipe.pydantic_base import SHA256_PATTERN, ChannelCount, Share, StrictModel
 from kdpipe.text import dotted_path, format_value, format_write_command
 
 DATASETS_PACKAGE = "kdpipe.data.datasets"
@@ -112,18 +112,11 @@ class DatasetCard:
         return dataclasses.replace(self, shape=(self.shape[0], side, side))
 
 
-def _refuse_boolean(value: object) -> object:
-    """Raise ValueError for a boolean, which equals 0 or 1."""
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    return value
-
-
 class BuildOptions(StrictModel):
     """How the images of a custom data set are converted to arrays: `DatasetCard.made`."""
 
     resize: Annotated[int, Field(ge=4, le=1024)] | None = None
-    channels: Annotated[Literal[1, 3] | None, BeforeValidator(_refuse_boolean)] = None
+    channels: ChannelCount | None = None
     test_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     val: Literal["validation", "test"] | None = None
     # Absent at their defaults: a test set is held out with equally many images per class, the

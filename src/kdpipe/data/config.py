@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from kdpipe.data import views
-from kdpipe.pydantic_base import Name, PositiveCount, PositiveShare, Seed, Share, StrictModel
+from kdpipe.pydantic_base import (
+    ChannelCount,
+    Name,
+    PositiveCount,
+    PositiveShare,
+    Seed,
+    Share,
+    StrictModel,
+)
 
 REST = "rest"  # the value of `unlabelled` that is not a path
 
@@ -22,7 +30,7 @@ class CardOptions(StrictModel):
     stream: Annotated[int, Field(ge=16, le=1024)] | None = Field(
         None, description="side of the crop of images that stay in their files", examples=[224]
     )
-    channels: Literal[1, 3] | None = Field(
+    channels: ChannelCount | None = Field(
         None,
         description="1: grayscale, 3: color; null: 1 if all images are grayscale",
         examples=[1],

@@ -10,6 +10,7 @@ from helpers.synthetic_data import resealed
 from kdpipe.cli.main import main
 from kdpipe.config import load
 from kdpipe.data import cards, splits
+from kdpipe.data.config import CardOptions
 from kdpipe.data.imagefolder.custom_card import make_card
 from kdpipe.errors import DataError, KdpipeError
 from kdpipe.jobs.prepare import prepare_dataset
@@ -163,7 +164,8 @@ def test_what_is_no_card_is_said_in_one_message(text, mine):
     assert len(str(error.value)) < 600
 
 
-def test_a_boolean_is_no_number_of_channels():
-    assert cards.BuildOptions.model_validate({"channels": 1}).channels == 1
+@pytest.mark.parametrize("options", [cards.BuildOptions, CardOptions])
+def test_a_boolean_is_no_number_of_channels(options):
+    assert options.model_validate({"channels": 1}).channels == 1
     with pytest.raises(ValueError, match="channels"):
-        cards.BuildOptions.model_validate({"channels": True})
+        options.model_validate({"channels": True})
