@@ -27,9 +27,8 @@ def read_cpu_model() -> str:
 def has_bfloat16() -> bool:
     """Return whether the processor has bfloat16 arithmetic: AVX512-BF16, AMX, or Arm's BF16."""
     with contextlib.suppress(OSError):
-        return not BFLOAT16_FLAGS.isdisjoint(
-            Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-        )
+        flags = Path("/proc/cpuinfo").read_text("utf-8").split()
+        return not BFLOAT16_FLAGS.isdisjoint(flags)
     return False
 
 

@@ -162,6 +162,11 @@ def find_fp32_terms(method: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def find_fp32_terms_of_config(config: MethodConfig) -> list[str]:
+    """Return the terms of a study's method for which a teacher must not answer in bfloat16."""
+    return [*([config.term] if config.term else []), *find_fp32_terms(vars(config))]
+
+
 def check_revisions(method: Mapping[str, Any]) -> None:
     """Raise KeyError unless every term of a spec's `method` states its revision."""
     names = [entry.name for entry in active_terms(method) if entry.term is not None]

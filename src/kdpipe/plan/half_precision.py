@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from kdpipe.config.schema import Study
 from kdpipe.devices import host
 from kdpipe.losses import method as methods
-from kdpipe.losses.config import MethodConfig
 from kdpipe.plan import estimate, planner
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.resources import format_duration
@@ -37,21 +36,17 @@ def build_variants(study: Study) -> dict[str, Plan]:
         recipe = study.recipe.model_copy(update={"autocast": "bfloat16"})
         variants[RECIPE_KEY] = study.model_copy(update={"recipe": recipe})
     if study.teacher_precision == "float32":
-        for names, variant in [((), study), *[((key,), each) for key, each in variants.items()]]:
-            exact = [name for name, method in study.methods.items() if _needs_float32(method)]
-            kept = {
-                name: study.methods[name].model_copy(update={"teacher_precision": "float32"})
-                for name in exact
-            }
-            update = {"teacher_precision": "bfloat16", "methods": study.methods | kept}
-            if len(exact) < len(study.methods):
-                variants[" and ".join([*names, TEACHER_KEY])] = variant.model_copy(update=update)
+        kept = {
+            name: method.model_copy(update={"teacher_precision": "float32"})
+            for name, method in study.methods.items()
+            if methods.find_fp32_terms_of_config(method)
+        }
+        update = {"teacher_precision": "bfloat16", "methods": study.methods | kept}
+        if len(kept) < len(study.methods):
+            for keys, variant in [("", study), *variants.items()]:
+                names = " and ".join(filter(None, [keys, TEACHER_KEY]))
+                variants[names] = variant.model_copy(update=update)
     return {keys: planner.build_plan(variant) for keys, variant in variants.items()}
-
-
-def _needs_float32(method: MethodConfig) -> bool:
-    """Return whether a method has a term to which the rounding of logits matters."""
-    return method.term is not None or bool(methods.find_fp32_terms(vars(method)))
 
 
 def has_bfloat16(device: str) -> bool:

@@ -231,6 +231,16 @@ def test_a_better_teacher_is_named_that_may_be_small_enough():
     assert find_teacher_to_ship(worse, recommendation.recommend_options(worse)) is None
 
 
+def test_a_teacher_that_a_distilled_student_beats_is_no_reason_to_do_without():
+    """Labels alone ship, since nothing shows the distilled one to be better: 9.5 of 9 and 10."""
+    uncertain = [9.9, 7.5, 11.0, 6.5, 10.1]
+    field = [on_labels(around(10.0)), taught(uncertain), teacher(around(9.5), "large", 1000)]
+    known = frame(*field)
+    (answer,) = answers = recommendation.recommend_options(known)
+    assert answer.shipped.entrant.side == "labels"
+    assert find_teacher_to_ship(known, answers) is None
+
+
 def test_where_every_distilled_run_failed_the_others_compete():
     failed = [on_labels(around(10.0)), on_labels(around(8.0), 160), taught(["diverged"] * 5, 0.0)]
     one = recommend(*failed)

@@ -107,5 +107,5 @@ def test_the_flags_of_a_processor(monkeypatch):
         ("Features : fp asimd bf16", True),
         ("flags : fpu avx2 avx512f", False),
     ):
-        monkeypatch.setattr(host.Path, "read_text", lambda self, text=text: text)
+        monkeypatch.setattr(host.Path, "read_text", lambda *_, text=text: text)
         assert host.has_bfloat16.__wrapped__() is expected

@@ -14,9 +14,7 @@ def _check_teacher_precision(config: PartialConfig) -> Iterator[str]:
         own = method.teacher_precision
         if (own or study_precision) != "bfloat16":
             continue
-        titles = [method.term] if method.term else []
-        titles += methods.find_fp32_terms(vars(method))
-        if titles:
+        if titles := methods.find_fp32_terms_of_config(method):
             key = f"methods.{name}.teacher_precision" if own else "teacher_precision"
             yield (
                 f"{key}: bfloat16 rounds a teacher's logits to 8 bits, which is too coarse for "
