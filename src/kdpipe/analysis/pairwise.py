@@ -56,7 +56,7 @@ class PairwiseComparison:
     n_cells : int
         The cells over which they were compared.
     gain : PairedGain
-        A less B.
+        A minus B.
     n_pairs : int
         The pairs that hold jointly with this one.
     rank : Rank or None

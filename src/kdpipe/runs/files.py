@@ -334,6 +334,12 @@ def open_regular_file(path: str | os.PathLike[str]) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def hash_regular_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a regular file; raise OSError if it cannot be read."""
+    with open_regular_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_regular_file(path: Path, max_bytes: int) -> bytes:
     """Return the content of a regular file.
 

@@ -1,6 +1,5 @@
 """Pretrained teachers: named weights of torchvision, or an existing file."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.models import registry
 from kdpipe.models.config import PretrainedTeacher, PretrainedWeights
 from kdpipe.models.pretrained import hub, input_transform, kdpipe_export, weights_info
-from kdpipe.runs.files import READ_ERRORS
+from kdpipe.runs.files import READ_ERRORS, hash_regular_file
 from kdpipe.runs.spec import ModelSpec
 from kdpipe.text import format_value, join_names
 
@@ -97,8 +96,7 @@ def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str
     if not os.path.isfile(path):
         yield f"{location}.path: there is no file {format_value(path)}"
     elif lacks_checksum:
-        with open(path, "rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        checksum = hash_regular_file(path)
         yield f"{location}.sha256: missing required key; that of the existing file is {checksum}"
     if (
         source.path is not None

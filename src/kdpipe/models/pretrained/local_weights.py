@@ -6,7 +6,6 @@ of kdpipe, a folder in timm's format, a file of torchvision's by the digits in i
 state dict by its arrays, if those of exactly one network of a known name fit.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -22,7 +21,7 @@ from kdpipe.models import factory, registry
 from kdpipe.models.config import PretrainedWeights
 from kdpipe.models.pretrained import hub, kdpipe_export, weights, weights_info
 from kdpipe.models.pretrained.weights_info import WeightsInfo
-from kdpipe.runs.files import READ_ERRORS, open_regular_file, read_regular_file
+from kdpipe.runs.files import READ_ERRORS, hash_regular_file, read_regular_file
 
 TIMM_BUILDERS = "timm.models"
 BUFFER_SUFFIXES = ("running_mean", "running_var")
@@ -243,7 +242,6 @@ def _fits(name: str, sizes: dict[str, torch.Size], channels: int, classes: int) 
 def _hash_file(path: Path) -> str:
     """Return the SHA-256 of a file."""
     try:
-        with open_regular_file(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_regular_file(path)
     except OSError as error:
         raise KdpipeError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None

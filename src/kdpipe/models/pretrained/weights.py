@@ -7,7 +7,6 @@ and freeze some, by the patterns of its `start`; only a classifier for other cla
 anew without a pattern, and reported.
 """
 
-import hashlib
 import pickle
 import re
 import warnings
@@ -25,7 +24,7 @@ from kdpipe.models import factory, layers
 from kdpipe.models.layers import TorchvisionNetwork
 from kdpipe.models.pretrained import hub
 from kdpipe.models.pretrained.adapter import set_normalization, unwrap
-from kdpipe.runs.files import open_regular_file
+from kdpipe.runs.files import hash_regular_file
 from kdpipe.runs.spec import ModelSpec, RunSpec
 from kdpipe.text import escape, format_value
 
@@ -111,8 +110,7 @@ def read_weights(path: Path, sha256: str, name: str) -> dict[str, torch.Tensor]:
         If it is a different file, or holds no state dict.
     """
     try:
-        with open_regular_file(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hash_regular_file(path)
     except FileNotFoundError:
         raise KdpipeError(f"the weights of {name}: there is no file {path}") from None
     except OSError as error:

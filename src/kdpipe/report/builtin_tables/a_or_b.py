@@ -18,7 +18,7 @@ from kdpipe.stats import power
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 
 CAPTION = (
-    "Error of A less that of B in points, paired by seed, over the cells that agree in everything "
+    "Error of A minus that of B in points, paired by seed, over the cells that agree in everything "
     "else: negative is for A. All pairs of one student and question hold together (Bonferroni), "
     "and the wider of the two intervals gives the mark. Of more than {most} pairs each level is "
     "compared with the best one on validation, by an additive fit (level + cell) over the cells "
@@ -65,7 +65,7 @@ def render_pairs_table(
             notes.append(f"on the cells that all share: {best}")
         b = f"{b} ({'; '.join(notes)})" if notes else b
         fields = {"question": f"which {pair.factor}?", "A": a, "B": b}
-        fields |= {"A less B": f"{size}, {pair.gain.mark}"}
+        fields |= {"A minus B": f"{size}, {pair.gain.mark}"}
         fields |= {
             "images too": "-" if "why" in interval else format_interval(pair.gain.image_interval)
         }
