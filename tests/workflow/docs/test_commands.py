@@ -33,7 +33,7 @@ ELSEWHERE = {
     ". .venv/bin/activate": "the environment of the tests stands for it",
     "make test": "it is what runs this",
     "kdpipe gpu-check": "tests/gpu/test_gpu_check.py",
-    "make run": "eight minutes; its records are reports/published/digits_noisy",
+    "make run": "six minutes; its records are reports/published/digits_noisy",
     "kdpipe run studies/": "minutes; the page has what came out",
     "kdpipe report config.yaml": "tests/unit/integrity/test_archive.py types it",
     "snakemake --profile profiles/slurm": "tests/workflow/test_cluster.py",

@@ -35,9 +35,11 @@ def plot_options(
         return None
     heights = [0.9 + 0.27 * min(len(rows), MAX_OPTIONS) for *_, rows in panels]
     figure, axes = style.make_panels(len(panels), width=6.4, across=1, heights=heights)
+    has_band = False
     for axis, (student, part, rows) in zip(axes, panels, strict=True):
         taught = filter_rows(part, side="taught")
-        if taught.row_student.nunique() == 1:  # else each length and size has a baseline of its own
+        if taught.row_student.nunique() == 1:  # else each length and size has its own baseline
+            has_band = True
             at_its_length = {"kind": "scratch", "student": taught.row_student.iloc[0]}
             scratch_errors = get_series_by_seed(filter_rows(frame, **at_its_length))
             label = "from scratch, as long as the student"
@@ -75,11 +77,12 @@ def plot_options(
         axis.grid(axis="y", visible=False)
     axes[-1].set_xlabel(ERROR_LABEL)
     style.add_legend(figure, axes)
+    band = "the band is the student from scratch, " if has_band else ""
     return figure, (
-        "Every way of training, the lowest test error on top; the band is the student from "
-        "scratch, the star what to ship, chosen on validation. At the right what training it took, "
-        "with all that it learned from, as a multiple of scratch. Intervals that overlap can hide "
-        "a paired difference: those stand under A or B."
+        f"Every way of training, the lowest test error on top; {band}the star what to ship, chosen "
+        "on validation. At the right what training it took, with all that it learned from, as a "
+        "multiple of the cheapest run from scratch. Intervals that overlap can hide a paired "
+        "difference: those stand under A or B."
     )
 
 

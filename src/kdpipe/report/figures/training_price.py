@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
@@ -20,6 +21,8 @@ PRICE_LABELS = {
     "with_answers": "with its teacher's answers alone",
 }
 MAX_WAYS = 6  # lines of ways that have several lengths; others are points
+WIDE_RANGE = 5.0  # the largest error by the smallest, from which on the axis is logarithmic
+FENCE = 3.0  # errors so many interquartile ranges above the upper quartile are cut off
 STAR_STYLE: dict = {"color": "#000000", "marker": "*", "markersize": 13, "linestyle": ""}
 
 
@@ -57,13 +60,15 @@ def plot_training_price(
             axis.set(xlabel="price of training, multiply-adds")
             axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.margins(x=0.12, y=0.12)
+            _scale_errors(axis, [point.errors.mean for point in points])
             axis.minorticks_off()
-            axis.margins(x=0.12)
     style.add_legend(figure, axes)
     return figure, (
         "Each way of training at its price, one line a way over its lengths; the star is what to "
         "ship. The grey steps join what nothing cheaper beats, each step with its name. Ways were "
-        "drawn on test and chosen on validation."
+        "drawn on test and chosen on validation. An error far above the others is cut off, with a "
+        "note."
     )
 
 
@@ -76,7 +81,7 @@ def _collect_points(
         for one in recommendations
         if one.student == student and one.shipped is not None
     ]
-    points = []
+    points, has_sizes = [], rows.train_size.nunique() > 1
     for key, cell in group_rows(rows, *KEY_COLUMNS):
         errors, row = summarize(get_series_by_seed(cell).astype(float)), cell.iloc[0]
         macs = [row.train_macs, row.teacher_macs, row.ancestor_macs]
@@ -85,17 +90,20 @@ def _collect_points(
         if not errors.n or not prices["with_answers"] > 0:
             continue
         way = tuple(value for name, value in key.items() if name != "epochs")
-        name = _name_point(key, str(row.side))
+        if row.side == "labels":  # whether it is trained for as long as a student or for longer
+            way = (key["student"], key["train_size"])
+        name = _name_point(key, str(row.side), has_sizes)
         is_shipped = tuple(key.values()) in shipped
         points.append(Point(way, str(row.side), name, prices, errors, is_shipped))
     return sorted(points, key=lambda point: (point.prices["with_teachers"], point.errors.mean))
 
 
-def _name_point(key: dict, side: str) -> str:
+def _name_point(key: dict, side: str, has_sizes: bool) -> str:
     """Return a short name, as `wrn16-2, kd` or `62 epochs on labels`."""
     if side == "labels":
         network = f"{key['student']}, " if key["kind"] == "teacher" else ""
-        return f"{network}{key['epochs']:g} epochs on labels"
+        size = f", {key['train_size']:g} images" if has_sizes else ""
+        return f"{network}{key['epochs']:g} epochs on labels{size}"
     stop = "" if key["stop"] == "full" else format_stop(key["stop"])
     parts = (key["teacher"], stop, key["via"] and f"through {key['via']}", key["method"])
     return ", ".join(part for part in parts if part)
@@ -103,27 +111,27 @@ def _name_point(key: dict, side: str) -> str:
 
 def _plot_ways(axis: Axes, points: list[Point], price: str) -> None:
     """Plot the lines of ways with several lengths, the points of the others, and the star."""
-    ways: dict[tuple, list[Point]] = {}
+    ways: dict[tuple[str, tuple], list[Point]] = {}
     for point in points:
-        key = ("labels",) if point.side == "labels" else point.way
-        ways.setdefault(key, []).append(point)
-    lines = [key for key, items in ways.items() if len(items) > 1 and key != ("labels",)]
-    series = [("on labels alone", ways.get(("labels",), []), "-")]
-    series += [(f"taught: {ways[key][0].name}", ways[key], "-") for key in lines[:MAX_WAYS]]
-    rest = [
-        point
-        for key, items in ways.items()
-        if key != ("labels",) and key not in lines[:MAX_WAYS]
-        for point in items
-    ]
-    series.append(("taught, one length", rest, ""))
-    for i, (label, items, linestyle) in enumerate(series):
+        ways.setdefault((point.side, point.way), []).append(point)
+    on_labels = [items for (side, _), items in ways.items() if side == "labels"]
+    taught = [items for (side, _), items in ways.items() if side == "taught"]
+    lines = [items for items in taught if len(items) > 1][:MAX_WAYS]
+    rest = [point for items in taught if items not in lines for point in items]
+    # One color for each side, on this figure as on the others; markers tell the ways apart.
+    series = [(0, 0, "on labels alone", items, "-") for items in on_labels]
+    series.append((1, 1, "taught, one length", rest, ""))
+    series += [(1, i, f"taught: {items[0].name}", items, "-") for i, items in enumerate(lines, 2)]
+    for color, marker, label, items, linestyle in series:
         if items:
             items = sorted(items, key=lambda point: point.prices[price])
             halves = [h if (h := point.errors.half_width) == h else 0 for point in items]
-            look: dict = style.get_series_style(i) | {"linestyle": linestyle}
+            look: dict = {
+                "color": style.COLORS[color],
+                "marker": style.MARKERS[marker % len(style.MARKERS)],
+            }
+            look |= {"linestyle": linestyle, "capsize": 2, "elinewidth": 0.8, "alpha": 0.85}
             xs, ys = [p.prices[price] for p in items], [p.errors.mean for p in items]
-            look |= {"capsize": 2, "elinewidth": 0.8, "alpha": 0.85}
             axis.errorbar(xs, ys, halves, label=label, **look)
     for point in points:
         if point.is_shipped:
@@ -140,15 +148,33 @@ def _plot_front(axis: Axes, points: list[Point], price: str) -> None:
     xs, ys = [p.prices[price] for p in front], [p.errors.mean for p in front]
     style_args = {"color": "#777777", "linewidth": 1, "zorder": 0}
     axis.step(xs, ys, where="post", label="nothing cheaper is better", **style_args)
-    for point in front:
+    for i, point in enumerate(front):
         axis.annotate(
             point.name,
             (point.prices[price], point.errors.mean),
             textcoords="offset points",
-            xytext=(5, -11),
+            xytext=(5, -11 - 9 * (i % 3)),  # neighbors stand below each other
             fontsize=7,
             bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1},
         )
+
+
+def _scale_errors(axis: Axes, errors: list[float]) -> None:
+    """Cut off errors far above the others, and say how many; draw a wide range as logarithms."""
+    low, high = np.quantile(errors, [0.25, 0.75])
+    top = high + FENCE * (high - low)
+    above = [error for error in errors if error > top]
+    largest_shown = max(error for error in errors if error <= top)
+    if largest_shown > WIDE_RANGE * min(errors) > 0:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
+    elif above:
+        bottom = axis.get_ylim()[0]
+        axis.set_ylim(bottom, largest_shown + 0.15 * (largest_shown - bottom))
+        text = f"{len(above)} above, up to {max(above):.3g}"
+        position: dict = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
+        axis.annotate(text, (0.98, 0.97), fontsize=7, **position)
 
 
 FIGURE = FigureSpec(

@@ -1,0 +1,58 @@
+"""The figure of error against price: one color for each side, and scales that can be read."""
+
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from kdpipe.report import style
+from kdpipe.report.figures import training_price
+from kdpipe.report.figures.training_price import Point
+from kdpipe.stats.intervals import summarize
+
+
+@pytest.fixture
+def axis():
+    return Figure().subplots()
+
+
+def make_point(side: str, way: str, price: float, error: float) -> Point:
+    errors = summarize(pd.Series([error - 0.1, error, error + 0.1]))
+    prices = dict.fromkeys(training_price.PRICE_LABELS, price)
+    return Point((way,), side, way, prices, errors, False)
+
+
+def test_taught_and_labels_have_a_color_each_however_many_ways_have_lengths(axis):
+    points = [make_point("labels", size, price, 9.0) for size in "ab" for price in (1, 2)]
+    points += [make_point("taught", f"way {i}", price, 8.0) for i in range(9) for price in (3, 4)]
+    points += [make_point("taught", "alone", 5, 8.0)]
+    training_price._plot_ways(axis, points, "with_teachers")
+    lines = {
+        container.get_label(): container.lines[0] for container in axis.containers
+    }  # of two sizes on labels the last
+    colors = {label: to_hex(line.get_color()).upper() for label, line in lines.items()}
+    assert colors.pop("on labels alone") == style.COLORS[0]
+    assert len(colors) == training_price.MAX_WAYS + 1 and set(colors.values()) == {style.COLORS[1]}
+    assert len(axis.containers) == len(colors) + 2, "sizes are no lengths: a line for each"
+    assert len({line.get_marker() for line in lines.values()}) == len(style.MARKERS)
+
+
+@pytest.mark.parametrize(
+    ("errors", "scale", "notes"),
+    [
+        ([12.0, 13, 14, 15, 16], "linear", []),
+        ([14.0, 14.5, 15, 15.5, 21, 30], "linear", []),
+        ([14.0, 14.2, 14.4, 14.6, 14.8, 15, 15.2, 18, 21.1], "linear", ["2 above, up to 21.1"]),
+        ([4.0, 4.5, 5, 23, 34, 37, 79], "log", []),
+    ],
+)
+def test_outliers_are_cut_off_with_a_note_and_a_wide_range_is_logarithmic(
+    axis, errors, scale, notes
+):
+    axis.plot(range(len(errors)), errors)
+    training_price._scale_errors(axis, errors)
+    assert axis.get_yscale() == scale
+    assert [text.get_text() for text in axis.texts] == notes
+    low, high = axis.get_ylim()
+    shown = [error for error in errors if low <= error <= high]
+    assert len(errors) - len(shown) == (int(notes[0][0]) if notes else 0)
