@@ -357,13 +357,17 @@ def _explain_errors(path: Path, verb: str) -> Iterator[None]:
         ) from None
 
 
+class TimeLimitError(KdpipeError):
+    """ONNX Runtime took too long, and its thread may still be at work."""
+
+
 def _call_with_limit(
     function: Callable[[], Any],
     time_limit: float,
     path: Path,
     terminate: Callable[[], None] = lambda: None,
 ) -> Any:
-    """Call a function in a thread; raise KdpipeError if it takes too long.
+    """Call a function in a thread; raise TimeLimitError if it takes too long.
 
     `terminate` then asks it to end. A daemon thread: a graph that ignores that does not keep the
     process from ending.
@@ -383,7 +387,7 @@ def _call_with_limit(
     if thread.is_alive():
         terminate()
         thread.join(1)
-        raise KdpipeError(
+        raise TimeLimitError(
             f"{escape(path)}: ONNX Runtime took longer than {time_limit:g} seconds: allow more "
             "with --time-limit (in Python: kdpipe.load(..., time_limit=SECONDS)) if the network is "
             "so large"

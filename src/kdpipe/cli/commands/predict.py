@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -38,6 +39,20 @@ def add_arguments(parser) -> None:
 
 def run(options) -> int:
     """Classify images with an exported network."""
+    from kdpipe.export.classifier import TimeLimitError
+    from kdpipe.text import escape_lines
+
+    try:
+        return _classify_images(options)
+    except TimeLimitError as error:
+        print(f"kdpipe: {escape_lines(error)}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)  # a thread is still in ONNX Runtime, which may abort a Python that ends
+
+
+def _classify_images(options) -> int:
+    """Classify images, or compare their pixels; return the exit code."""
     from kdpipe.errors import DataError
     from kdpipe.export import classifier
     from kdpipe.text import escape
