@@ -2,6 +2,7 @@
 
 import json
 import re
+from statistics import fmean
 
 import pytest
 from helpers.snakemake_sandbox import ROOT
@@ -26,3 +27,33 @@ def test_an_interval_in_a_table_of_claims_is_the_wider_of_the_two(page):
         contrasts = [one for one in claims[claim]["contrasts"] if one["effect"] is not None]
         known = {(f"{abs(one['effect']):.2f}", f"{half_width(one):.2f}") for one in contrasts}
         assert (effect.lstrip("+-"), width) in known, f"{claim}: {text.strip()}; known: {known}"
+
+
+def test_the_section_on_splits_quotes_the_values_and_components_of_its_report():
+    section = (
+        (ROOT / "docs/fashion_mnist.md").read_text().split("## One split")[1].split("\n## ")[0]
+    )
+    claims = json.loads((ROOT / "reports/published/fashion_splits/claims.json").read_text())
+    (contrast,) = next(claim for claim in claims if claim["id"] == "C2")["contrasts"]
+    values, images = contrast["values"], contrast["images"]
+    for split, row in enumerate(re.findall(r"^\| \d.*\| (.*) \| (.*) \|$", section, re.MULTILINE)):
+        of_split = values[3 * split : 3 * split + 3]
+        assert row == (", ".join(f"{one:.2f}" for one in of_split), f"{fmean(of_split):.2f}")
+    assert split == 2
+
+    text, shares = " ".join(section.split()), {}
+    levels, components = images["levels"], images["components"]
+    for key, component in components.items():
+        shares[key] = component
+        for level in key.split(" x "):
+            shares[key] /= levels[level]
+    with_images = sum(share for key, share in shares.items() if "image" in key)
+    errors = [shares["seed"], shares["split"], shares["seed x split"], with_images]
+    assert f"{contrast['effect']:.2f} ± {(contrast['high'] - contrast['low']) / 2:.2f}" in text
+    assert f"{images['low']:.2f} to +{images['high']:.2f}" in text
+    quoted = re.search(r"squared, (\S+) for the seed, (\S+) for the split and (\S+) for", text)
+    assert list(quoted.groups()) == [
+        f"{components[key]:.2f}" for key in ("seed", "split", "seed x split")
+    ]
+    quoted = re.search(r"the mean: (\S+) points for the seed, (\S+) .*?, (\S+) .*? and (\S+)", text)
+    assert list(quoted.groups()) == [f"{error**0.5:.2f}" for error in errors]
