@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(export: Any, model: str | None = None, threads: int = 1, time_limit: float = 120.0) -> Any:

@@ -1,6 +1,7 @@
 """What PyPI, GitHub and type checkers find: metadata, workflows, templates, the public API."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -24,8 +25,19 @@ def test_pyproject_is_valid():
     api.Validator()(tomllib.loads((ROOT / "pyproject.toml").read_text()))
 
 
-def test_citation_has_the_version():
+def test_what_is_cited_has_the_version():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+    assert f"version = {{{__version__}}}," in (ROOT / "docs/faq.md").read_text()
+
+
+def test_the_change_log_begins_with_ten_lines_for_each_version():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    versions = [title.split()[0] for title in titles if not title.startswith("Details of")]
+    assert versions[0] == __version__
+    assert titles[len(versions) :] == [f"Details of {version}" for version in versions]
+    for section in text.split("\n## ")[1 : len(versions) + 1]:
+        assert 1 < len(section.strip().splitlines()) <= 11  # with the heading
 
 
 def test_workflows_are_valid():
