@@ -1,7 +1,6 @@
-"""`kdpipe run`: what it starts, from a clone and from a wheel alone, and what it refuses."""
+"""`kdpipe run`: what it starts, and what it refuses; of a wheel: test_installed.py."""
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -204,27 +203,3 @@ def test_the_rate_is_limited_where_snakemake_or_its_user_says_so(monkeypatch):
 
 def test_a_clone_is_its_own_home():
     assert run_snakemake.find_workflow_dir() == ROOT
-
-
-def test_a_wheel_alone_runs_a_study_from_an_empty_folder(tmp_path):
-    def run_to_end(*command: str | Path, env=None, cwd: Path = ROOT) -> str:
-        line = [sys.executable, *map(str, command)]
-        ended = subprocess.run(line, capture_output=True, text=True, env=env, cwd=cwd)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        return ended.stdout + ended.stderr
-
-    run_to_end("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path)
-    (wheel,) = tmp_path.glob("*.whl")
-    site, empty = tmp_path / "site", tmp_path / "empty"
-    run_to_end("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel)
-    empty.mkdir()
-    env = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
-    path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study())
-    message = run_to_end("-m", "kdpipe", "run", path, "-n", "-q", "rules", env=env, cwd=empty)
-    assert re.search(r"^train +3$", message, re.MULTILINE)
-    # The environment may lie in the clone; nothing that a wheel carries is taken from there.
-    assert not any(
-        f"{ROOT}/{part}" in message for part in ("Snakefile", "workflow", "profiles", "src")
-    )
-    (study,) = (site / "kdpipe/carried/studies").glob("smoke.yaml")
-    assert "no errors" in run_to_end("-m", "kdpipe", "check", study, env=env, cwd=empty)
