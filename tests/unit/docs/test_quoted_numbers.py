@@ -1,4 +1,4 @@
-"""The numbers of claims that README and docs quote are those that decide."""
+"""The numbers of claims that README, docs and paper quote are those that decide."""
 
 import json
 import re
@@ -8,7 +8,8 @@ import pytest
 from helpers.snakemake_sandbox import ROOT
 
 REGISTERED = ROOT / "reports/published/fashion_mnist/claims_rules_1.json"
-PAGES = [ROOT / "README.md", ROOT / "docs/fashion_mnist.md"]
+PAPER = ROOT / "paper/paper.md"
+PAGES = [ROOT / "README.md", ROOT / "docs/fashion_mnist.md", PAPER]
 ROW = re.compile(r"^\| (\w+): .*\|([^|]*?([-+]?[\d.]+) ± ([\d.]+)) \|$", re.MULTILINE)
 
 
@@ -57,3 +58,24 @@ def test_the_section_on_splits_quotes_the_values_and_components_of_its_report():
     ]
     quoted = re.search(r"the mean: (\S+) points for the seed, (\S+) .*?, (\S+) .*? and (\S+)", text)
     assert list(quoted.groups()) == [f"{error**0.5:.2f}" for error in errors]
+
+
+def test_verdicts_and_numbers_of_the_paper_are_those_of_the_report():
+    claims = {claim["id"]: claim for claim in json.loads(REGISTERED.read_text())["claims"]}
+    text = PAPER.read_text()
+    rows = re.findall(r"^\| (\w+): .*? \| ([\w ]+) \| ", text, re.MULTILINE)
+    assert len(rows) == 5 and all(claims[claim]["primary"] for claim, _ in rows)
+    assert [(claim, claims[claim]["verdict"]) for claim, _ in rows] == rows
+    # Outside of the table: errors, prices and lengths, as the page has them.
+    report = (REGISTERED.parent / "index.md").read_text()
+    prose = " ".join(line for line in text.splitlines() if not line.startswith("|"))
+    prose = " ".join(prose.split())
+    quoted = re.findall(r"[\d.]+ ± [\d.]+ %|[\d.]+ times as much|for \d+ epochs", prose)
+    assert len(quoted) == 4
+    assert [one for one in quoted if one not in report] == []
+
+
+def test_every_citation_of_the_paper_resolves():
+    cited = set(re.findall(r"@([a-z]\w+)", PAPER.read_text()))
+    entries = re.findall(r"^@\w+\{(\w+),", (PAPER.parent / "paper.bib").read_text(), re.MULTILINE)
+    assert len(entries) == len(set(entries)) and set(entries) == cited
