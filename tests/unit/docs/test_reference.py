@@ -59,6 +59,10 @@ def names(text: str) -> set[str]:
 
 def test_what_is_made_is_what_lies_there(generated):
     """Else: python docs/generate.py"""
+    import generate
+
+    text = generate.CATALOGUE_SCHEMA.read_text()
+    assert text == generate.catalogue.schema(), "type python docs/generate.py"
     for name, text in generated.items():
         assert (REFERENCE / name).read_text() == text, f"{name}: type python docs/generate.py"
 
