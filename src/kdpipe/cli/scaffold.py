@@ -290,8 +290,9 @@ def _describe_side(source: DataSource, path: Path, survey: ImageSurvey, sizes: S
     factor = f"{cost / sizes.seconds:.1f} times as long" if sizes.seconds else "longer"
     return (
         f"size: images of about {survey.largest_side} pixels are scaled to {sizes.side} x "
-        f"{sizes.side}; init has chosen that, for the time. Larger, at the same epochs and seeds "
-        f"{factor}, and init measures anew: {shlex.join([*command, '--study', str(study)])}"
+        f"{sizes.side}; init chose this size to fit the time. Larger images, with the same epochs "
+        f"and seeds, take {factor}; init measures again: "
+        f"{shlex.join([*command, '--study', str(study)])}"
     )
 
 
@@ -640,18 +641,18 @@ def format_study(
         )
     train_count = card.train - sizes.validation
     if sizes.train < train_count:
-        data_lines.append(f"  train_size: {sizes.train}  # of {train_count:,}, to be done in time")
+        data_lines.append(f"  train_size: {sizes.train}  # of {train_count:,}, to fit the time")
     if sizes.validation:
         data_lines.append(
             f"  validation: {sizes.validation}  # held out of train: choices are made on it"
         )
     if len(set(card.counts)) > 1 and (sizes.validation or sizes.train < train_count):
-        data_lines.append("  draw: share  # as much of each class; equal: as many images of each")
+        data_lines.append("  draw: share  # the same share of each class; equal: the same number")
     if card.shape[1:] != (sizes.side, sizes.side):
         data_lines.append(f"  resize: {sizes.side}")
     pad = min(max(1, sizes.side // 8), MAX_PAD)
     data_lines.append(
-        f"  pad: {pad}  # crops: another one in each epoch, with so many pixels added around"
+        f"  pad: {pad}  # random crops of images padded by so many pixels, new in each epoch"
     )
     is_flipped = card.shape[0] == 3 and card.name not in UNFLIPPED_DATASETS
     reason = (
@@ -673,7 +674,7 @@ def format_study(
                 f"  epochs: {sizes.epochs}",
                 f"  batch_size: {sizes.batch}",
                 f"  lr: {lr}",
-                f"  drop_epochs: {sizes.drop_epochs}  # after each the rate is a fifth",
+                f"  drop_epochs: {sizes.drop_epochs}  # each divides the learning rate by 5",
             ]
         ),
         "experiments": "  # each is teachers x students x methods (plain KD if none is named)\n"

@@ -106,10 +106,10 @@ def propose_study(
         return Proposal(
             None,
             [
-                f"weights: networks that begin from weights of ImageNet are usually much better on "
-                f"as few as {count}, and none are on this machine (looked in {folders}). Where "
-                f"there is a network: {INSTALL_COMMANDS[0]} or {INSTALL_COMMANDS[1]}; then kdpipe "
-                "init again with --study FILE, or with --weights FILE",
+                f"weights: networks that start from ImageNet weights are usually much better with "
+                f"as few as {count}, but this machine has no weights (searched {folders}). With "
+                f"internet access, run {INSTALL_COMMANDS[0]} or {INSTALL_COMMANDS[1]}; then run "
+                "kdpipe init again with --study FILE, or with --weights FILE",
             ],
         )
     path = scratch_path.with_name(f"{scratch_path.stem}-weights.yaml")
@@ -288,14 +288,14 @@ def format_study(
     starts = [f"  {_name_start(item)}: {quote(_describe_start(item, folder))}" for item in networks]
     builds = [f"  {item.network}: {{build: {item.build}}}" for item in networks if item.build]
     lines = [
-        "# By kdpipe init. How good are networks that begin from weights, and does a teacher help?",
+        "# By kdpipe init. How good are networks that start from weights, and does a teacher help?",
         "# For a few hundred or thousand photographs try this before any training from scratch.",
         f"study: {quote(f'{source.name}-weights')}",
         "seeds: [1, 2, 3]",
         "data:",
         *(f"  {key}: {quote(value)}" for key, value in data.items()),
         *(["networks:", *builds] if builds else []),
-        "starts:  # docs/how-to/weights.md; backbone_lr: what is not new learns so much slower",
+        "starts:  # docs/how-to/weights.md; backbone_lr: factor on the rate of all that is not new",
         *starts,
         "recipe:",
         f"  epochs: {epochs}",

@@ -282,7 +282,7 @@ def select_device(requested: str, is_remote: bool, previous_device: str | None) 
         detail = f"torch cannot use those here ({problem})" if problem else "none can be seen here"
         raise KdpipeError(
             "device: auto, and the finished runs of this study were trained on a GPU, but "
-            f"{detail}: write device: cpu to go on with both, or go on where there is one"
+            f"{detail}: write device: cpu to continue on the CPU, or continue where there is a GPU"
         )
     device = previous_device or ("cuda" if is_usable else "cpu")
     if previous_device == "cpu" and is_usable:
@@ -314,8 +314,8 @@ def get_job_device(requested: str) -> str:
     device = os.environ.get(DEVICE_VARIABLE) or requested
     if device not in ("auto", "cpu", "cuda"):
         print(
-            f"kdpipe: {DEVICE_VARIABLE}={format_value(device)} is no device, and is ignored: unset "
-            f"{DEVICE_VARIABLE}",
+            f"kdpipe: {DEVICE_VARIABLE}={format_value(device)} is not a device and is ignored: "
+            f"unset {DEVICE_VARIABLE}",
             file=sys.stderr,
         )
         device = requested

@@ -116,7 +116,7 @@ def has_forkserver() -> bool:
         if head is not None and head.is_alive and head.pid in (os.getpid(), os.getppid()):
             return True
     print(
-        f"kdpipe: {FORKSERVER_VARIABLE}={format_value(variable)} is not of this start, and is "
+        f"kdpipe: {FORKSERVER_VARIABLE}={format_value(variable)} is of another start and is "
         f"ignored: unset {FORKSERVER_VARIABLE}",
         file=sys.stderr,
     )

@@ -99,7 +99,8 @@ def describe_gain(
         )
     return (
         f"bfloat16: {scope} in {format_duration(seconds[best])} instead of "
-        f"{format_duration(base)} here, with {best}{others}; other numbers, so another study"
+        f"{format_duration(base)} here, with {best}{others}; the numbers differ, so it is "
+        "another study"
     )
 
 

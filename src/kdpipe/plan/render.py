@@ -219,7 +219,7 @@ def _format_unlabelled(plan: Plan) -> list[str]:
     origin = f" of {plan.unlabelled.source}" if plan.unlabelled else ""
     return [
         f"unlabelled images: {n_images:,}{origin}, of which {join_names(map(str, sizes))} "
-        f"stand beside each batch of {len(students):,} students: "
+        f"are added to each batch of {len(students):,} students: "
         f"shown {sum(n_shown.values()):,} times, "
         f"{macs:.2e} mult-adds of those above"
     ]

@@ -278,7 +278,7 @@ def _describe_labels(entrant: Entrant, student: str, text: str) -> str:
     """Return a text on training on labels alone, and for how long where there are lengths."""
     name = entrant.key["student"]
     if name != student:
-        kind = "a teacher that is no dearer" if entrant.is_teacher else "begun from weights"
+        kind = "a teacher that is no more expensive" if entrant.is_teacher else "begun from weights"
         text += f" ({name}, {kind})" if name not in text else ""
     if entrant.key["variant"]:
         text += f" (drops {entrant.key['variant']})"

@@ -551,7 +551,7 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
         stale = f"{len(report.stale_runs):,}, which kdpipe status names: "
         facts.append(
             (
-                "Outdated, made of weights that have been made again since",
+                "Outdated: computed from weights that have since been trained again",
                 stale + join_names(report.stale_runs),
             )
         )
@@ -650,9 +650,9 @@ def describe_scratch(plan: Plan) -> str:
     if study.starts or study.pretrained or not is_natural or images >= FEW_IMAGES:
         return ""
     return (
-        f"All networks of this study began at random, on {images:,} training images. With fewer "
-        "than some thousand natural images, networks that begin from weights of ImageNet are "
-        "usually much better: try that first (kdpipe init proposes a study; in this one, `starts`)."
+        f"All networks of this study started at random, on {images:,} training images. With fewer "
+        "than a few thousand natural images, networks that start from ImageNet weights are usually "
+        "much better: try that first (kdpipe init proposes a study; in this one, use `starts`)."
     )
 
 

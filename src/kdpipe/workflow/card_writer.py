@@ -101,7 +101,7 @@ def _write_data_card(data: DataConfig) -> list[str]:
         else:
             change = custom_card.diff_card(card_file, card, path)
         if change is None:
-            return [f"{card_file}: as it was"]
+            return [f"{card_file}: unchanged"]
     return custom_card.make_card(path, data.name, data.card, **options).splitlines()
 
 
@@ -114,7 +114,7 @@ def _write_unlabelled_card(study: Study, path: str, store: Store) -> list[str]:
     try:
         unlabelled_card.load_unlabelled_card(study.data, study.splits, path)
         if unlabelled_builder.diff_unlabelled(study.data, path) is None:
-            return [f"{study.data.unlabelled}: its card is as it was"]
+            return [f"{study.data.unlabelled}: its card is unchanged"]
     except DataError:
         pass  # it is missing, or another one
     return unlabelled_builder.make_unlabelled_card(

@@ -46,7 +46,7 @@ WHOLE_KEY = "whole"  # of --config: finished runs are in the graph too, to be lo
 # Keys that select a share of a study; no part of the study, and unknown in its file.
 SHARE_KEYS = {"share", "share_whole"}
 KILLED_MESSAGE = "the previous invocation was killed: its lock of this folder is removed"
-QUEUED_MESSAGE = "; its jobs are still in the queue (squeue --me), and are waited for"
+QUEUED_MESSAGE = "; its jobs are still in the queue (squeue --me); kdpipe waits for them"
 REPORT_FILES = ("index.html", "index.md", "results.csv", "claims.json")  # outputs of `render`
 
 

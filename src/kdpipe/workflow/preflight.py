@@ -162,8 +162,8 @@ def check_workdir(checkout: Path) -> None:
     for name in (".snakemake", "logs", "reports", "results"):
         if os.path.islink(name) and not os.path.exists(name):
             raise KdpipeError(
-                f"{name} is a link to {os.readlink(name)}, which is not there: make that folder "
-                "(is its disk mounted?), or remove the link"
+                f"{name} is a link to {os.readlink(name)}, which does not exist: create that "
+                "folder (is its disk mounted?), or remove the link"
             )
         _require_writable(Path(name) if os.path.exists(name) else Path())
 

@@ -134,7 +134,7 @@ def _list_stuck(watch: ServerWatch) -> list[Text]:
 def _format_stopped(process: StoppedProcess) -> Text:
     """Return the line on a process that somebody has stopped."""
     text = f"stopped: process {process.pid} ({escape(shorten_line(process.command))}) does nothing"
-    return Text(f"{text}; `kill -CONT {process.pid}` lets it go on", style="yellow")
+    return Text(f"{text}; `kill -CONT {process.pid}` lets it continue", style="yellow")
 
 
 def _format_progress(job: JobRow) -> tuple[str, str]:

@@ -76,7 +76,7 @@ def read_invocation() -> list[str] | None:
         if int(pid) in (os.getpid(), os.getppid()):
             return shlex.split(words)
     print(
-        f"kdpipe: {INVOCATION_ENV}={format_value(variable)} is not of this start, and is ignored: "
+        f"kdpipe: {INVOCATION_ENV}={format_value(variable)} is of another start and is ignored: "
         f"unset {INVOCATION_ENV}",
         file=sys.stderr,
     )

@@ -133,8 +133,8 @@ def _run_snakemake() -> int:
             file.flush()
     except OSError as error:
         return _print_error(
-            f"{cache_dir}, where Snakemake keeps files, cannot be written in ({error.strerror}): "
-            "make space there, or set XDG_CACHE_HOME or HOME to a folder that can be written in"
+            f"{cache_dir}, where Snakemake keeps files, is not writable ({error.strerror}): "
+            "free some space there, or set XDG_CACHE_HOME or HOME to a writable folder"
         )
     try:
         return 0 if cli.args_to_api(options, parser) else 1

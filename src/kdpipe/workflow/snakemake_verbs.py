@@ -44,8 +44,8 @@ def parse_whole(value: object, looks: bool) -> bool:
         raise KdpipeError(f"--config whole={value}: must be true or false")
     if whole and not looks:
         raise KdpipeError(
-            "--config whole=true puts finished runs back into the graph to be looked at, and "
-            f"nothing is made with it: give one of {', '.join(LOOKING[:-2])}, or leave it out"
+            "--config whole=true puts finished runs back into the graph for display only, and "
+            f"runs nothing: give one of {', '.join(LOOKING[:-2])}, or leave it out"
         )
     return whole
 
@@ -61,6 +61,6 @@ def describe_forcing(forced: Sequence[str], folder: Path) -> str:
         The folder of a finished run.
     """
     return (
-        f"{' '.join(forced)}: a finished run is never made again; to have one made again, remove "
-        f"its folder and start once more: rm -r {shlex.quote(str(folder))}"
+        f"{' '.join(forced)}: a finished run is never run again; to run one again, remove its "
+        f"folder and start the study again: rm -r {shlex.quote(str(folder))}"
     )

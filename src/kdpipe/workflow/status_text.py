@@ -99,7 +99,7 @@ def format_status(
     lines += [f"  running  {labels[cache.name]}" for cache in caches_in_progress]
     for run in interrupted:
         lines.append(
-            f"  interrupted  {labels[run.name]}: goes on after epoch {progress[run.name].epoch} of "
+            f"  interrupted  {labels[run.name]}: resumes after epoch {progress[run.name].epoch} of "
             f"{run.epochs}"
         )
     for name in plan.runs:

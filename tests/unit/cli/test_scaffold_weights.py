@@ -36,7 +36,10 @@ def machine(tmp_path, monkeypatch):
 def test_without_weights_init_says_what_to_fetch(capsys):
     assert main(["init", "pets"]) == 0
     out = capsys.readouterr().out
-    assert "usually much better on as few as 40 training images, and none are on this mach" in out
+    assert (
+        "usually much better with as few as 40 training images, but this machine has no weights"
+        in out
+    )
     assert not Path("pets-weights.yaml").exists()
 
 
@@ -105,7 +108,7 @@ def test_the_size_is_named_as_a_choice_with_the_line_that_makes_it_larger(capsys
     monkeypatch.setattr(scaffold, "IMAGE_SIDES", (24,))
     assert main(["init", "pets", "--minutes", "1"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("size: ")]
-    assert "scaled to 24 x 24; init has chosen that" in line
+    assert "scaled to 24 x 24; init chose this size to fit the time" in line
     command = line.rpartition(": ")[2].split()
     assert command[:4] == ["kdpipe", "init", "pets", "--side"]
     assert main(command[1:]) == 0
@@ -115,4 +118,4 @@ def test_the_size_is_named_as_a_choice_with_the_line_that_makes_it_larger(capsys
 def test_a_study_from_scratch_on_few_photographs_says_so_on_its_page(capsys):
     assert main(["init", "pets"]) == 0
     plan = planner.build_plan(load.load_study("pets.yaml"))
-    assert "began at random, on 34 training images" in page.describe_scratch(plan)
+    assert "started at random, on 34 training images" in page.describe_scratch(plan)

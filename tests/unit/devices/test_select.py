@@ -85,6 +85,6 @@ def test_the_device_is_in_no_name():
 def test_nonsense_in_place_of_a_device_is_ignored(monkeypatch, capsys):
     monkeypatch.setenv(gpus.DEVICE_VARIABLE, "gpu; rm")
     assert gpus.get_job_device("cpu") == "cpu"
-    assert "KDPIPE_DEVICE='gpu; rm' is no device, and is ignored" in capsys.readouterr().err
+    assert "KDPIPE_DEVICE='gpu; rm' is not a device and is ignored" in capsys.readouterr().err
     with pytest.raises(KdpipeError, match=gpus.DEVICE_VARIABLE):
         gpus.get_job_device("auto")

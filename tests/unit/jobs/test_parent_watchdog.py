@@ -149,4 +149,4 @@ def test_a_fork_server_of_another_start_is_ignored(other, tmp_path, monkeypatch,
         is_own = content is not None and content.startswith(f"{os.getpid()}:")
         assert forkserver.has_forkserver() is is_own
         assert (variable in os.environ) is is_own
-    assert capsys.readouterr().err.count("is not of this start, and is ignored") == 3
+    assert capsys.readouterr().err.count("is of another start and is ignored") == 3

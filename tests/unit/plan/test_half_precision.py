@@ -36,7 +36,7 @@ def test_the_line_names_the_keys_and_what_each_would_save():
     assert list(variants) == [RECIPE_KEY, TEACHER_KEY, BOTH]
     line = half_precision.describe_gain(study, variants, "cpu")
     assert line.startswith("bfloat16: this study in ") and line.endswith(
-        "; other numbers, so another study"
+        "; the numbers differ, so it is another study"
     )
     assert f"here, with {BOTH}; " in line
     assert f" with {RECIPE_KEY}; " in line and f" with {TEACHER_KEY}; " in line

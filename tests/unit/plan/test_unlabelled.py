@@ -77,7 +77,7 @@ def test_a_table_of_them_is_a_second_one_and_shared():
     both = (64 + LEFT) * 9
     assert f"{both * teacher:.2e} mult-adds and {both * 20 / 1000:.3g} kB at a time as 2" in text
     displayed = (EPOCHS + 1) * STEPS * BESIDE
-    message = "unlabelled images: 993, of which 30 stand beside each batch of 2 students"
+    message = "unlabelled images: 993, of which 30 are added to each batch of 2 students"
     assert f"{message}: shown {displayed} times" in text
     plain = planned("kd", unlabelled=None)
     assert "unlabelled" not in render.render_plan_text(plain, dict.fromkeys(plain.runs, "to do"))
@@ -185,7 +185,7 @@ def test_a_plan_and_a_report_say_whose_they_are(tmp_path):
     synthetic_data.unlabelled_card(tmp_path / "more", 500)
     plan = planned("kd", "more", unlabelled=str(tmp_path / "more"))
     text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
-    assert "unlabelled images: 500 of more, of which 30 stand beside each batch" in text
+    assert "unlabelled images: 500 of more, of which 30 are added to each batch" in text
     assert page._describe_unlabelled(plan) == "; 500 without labels, of more"
     assert (
         page._describe_unlabelled(planned("more"))

@@ -91,7 +91,7 @@ def test_one_command_writes_what_three_do(folder, capsys):
     forget_modules()
     capsys.readouterr()
     assert main(["check", "study.yaml", "--write"]) == 0
-    assert "mine.card.json: as it was" in capsys.readouterr().out and cards() == written
+    assert "mine.card.json: unchanged" in capsys.readouterr().out and cards() == written
 
 
 def test_images_that_have_changed_get_a_card_with_the_options_of_the_old_one(folder, capsys):

@@ -169,7 +169,7 @@ def test_a_link_to_nothing_is_named(name, tmp_path, monkeypatch, capsys):
             tiny_study.study(device="cpu"), [path], ROOT / "config.yaml", is_head=True
         )
     message = capsys.readouterr().err
-    assert message.startswith(f"kdpipe: {name} is a link to {tmp_path}/unmounted, which is not")
+    assert message.startswith(f"kdpipe: {name} is a link to {tmp_path}/unmounted, which does not")
 
 
 def test_no_jobs_at_a_time_are_refused(tmp_path, monkeypatch, capsys):

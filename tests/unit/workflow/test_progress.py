@@ -652,4 +652,4 @@ def test_a_command_line_of_another_start_is_ignored(variable, monkeypatch, capsy
     reporter = progress.ProgressReporter(io.StringIO())
     assert reporter.invocation.repeat_command() == "snakemake --cores 3"
     assert time.monotonic() - reporter.start_time < 10
-    assert "is not of this start, and is ignored" in capsys.readouterr().err
+    assert "is of another start and is ignored" in capsys.readouterr().err

@@ -128,7 +128,7 @@ def test_a_cache_folder_that_is_full_is_named(starting, capsys, monkeypatch, tmp
         assert starting(lambda: (None, None)) == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    message = f"kdpipe: {tmp_path}, where Snakemake keeps files, cannot be written in (File too"
+    message = f"kdpipe: {tmp_path}, where Snakemake keeps files, is not writable (File too"
     assert capsys.readouterr().err.startswith(message)
 
 
@@ -140,6 +140,6 @@ def test_a_cache_folder_that_cannot_be_made_is_named(starting, capsys, monkeypat
     )
     assert starting(lambda: (None, None)) == 2
     message = (
-        f"kdpipe: {tmp_path}/file/snakemake, where Snakemake keeps files, cannot be written in (Not"
+        f"kdpipe: {tmp_path}/file/snakemake, where Snakemake keeps files, is not writable (Not"
     )
     assert capsys.readouterr().err.startswith(message)

@@ -72,7 +72,7 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     child.wait()
     later = say("status", "long.yaml")
     assert "3 runs: 1 interrupted, 2 to do" in later
-    assert re.search(r"interrupted  wrn10-.*, seed 0: goes on after epoch \d+ of 300$", later, re.M)
+    assert re.search(r"interrupted  wrn10-.*, seed 0: resumes after epoch \d+ of 300$", later, re.M)
     assert "1 running, 2 to do" in message
     epoch = int(message.split("epoch ")[1].split()[0])
     assert re.search(r"done, validation error \d+\.\d %$", message, re.MULTILINE)

@@ -53,7 +53,7 @@ def test_a_stopped_process_is_named_and_goes_on(grandchild):
     line = progress._format_stopped(process).plain
     assert line == (
         f"stopped: process {grandchild} (the server that starts the jobs) does nothing; "
-        f"`kill -CONT {grandchild}` lets it go on"
+        f"`kill -CONT {grandchild}` lets it continue"
     )
     stopped_processes.continue_stopped()
     while state_of(grandchild) == "T":

@@ -179,7 +179,7 @@ def format_power(
     """
     known_estimates = [estimate for estimate in estimates if estimate.is_known]
     if not known_estimates:
-        return ["this study can tell nothing: it can test no claim in points of error"]
+        return ["this study cannot show anything: it can test no claim in points of error"]
     lines = [
         f"chance of a verdict with {len(study.seeds)} seeds, if the true effect is {effect:g} "
         f"points as claimed ({source}); ◆ primary, corrected for their number (Holm), as the rest "
@@ -206,8 +206,8 @@ def format_power(
     best = max(known_estimates, key=lambda estimate: estimate.power)
     if best.power < MIN_POWER:
         lines.append(
-            f"this study can tell nothing: with {len(study.seeds)} seeds no claim has a chance of "
-            f"{MIN_POWER:.0%} ({best.id} has the most, {best.power:.0%})"
+            f"this study cannot show anything: with {len(study.seeds)} seeds no claim has a chance "
+            f"of {MIN_POWER:.0%} ({best.id} has the most, {best.power:.0%})"
         )
     return lines
 

@@ -625,8 +625,8 @@ def get_journal_folder(search_state: SearchState, store: Store) -> Path:
     )
     if study.search.rule is None and earlier.exists() and not folder.exists():
         raise KdpipeError(
-            f"search: this search was begun by rule {EARLIER_REVISION}, and decides by it to its "
-            f"end: write rule: {EARLIER_REVISION} under search, or remove {earlier} to begin anew"
+            f"search: this search was started under rule {EARLIER_REVISION} and keeps it to its "
+            f"end: write rule: {EARLIER_REVISION} under search, or remove {earlier} to start again"
         )
     return folder
 
@@ -733,7 +733,7 @@ def find_journal_errors(store: Store) -> Iterator[str]:
                 yield str(error)
         for missing in sorted({*range(1, max(numbers, default=0))} - {*numbers}):
             yield (
-                f"{folder / f'round-{missing}.json'}: missing, though later rounds are there: it "
+                f"{folder / f'round-{missing}.json'}: missing, although later rounds exist: it "
                 "is rewritten from the records by kdpipe report"
             )
 

@@ -31,8 +31,8 @@ def add_arguments(parser) -> None:
     help = "graph to use; default: the one that was selected for deployment"
     add("--model", choices=("float", "int8"), help=help)
     help = (
-        f"seconds that loading the graph, and each image, may take (default: {TIME_LIMIT:g}); a "
-        "graph of a stranger could run for ever"
+        f"time limit in seconds for loading the graph and for each batch (default: "
+        f"{TIME_LIMIT:g}); an untrusted graph could run forever"
     )
     add("--time-limit", type=_parse_seconds, default=TIME_LIMIT, metavar="SECONDS", help=help)
 

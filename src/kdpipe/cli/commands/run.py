@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from kdpipe.runs.store import Store
 
 EXAMPLES = """a study file (without one: the digits study), then any options of Snakemake, as
---cores 2, -n, --profile profiles/slurm, --config device=cuda; --verbose shows its own account;
---share K/N runs one of N disjoint shares of the study, --whole with all that it descends from"""
+--cores 2, -n, --profile profiles/slurm, --config device=cuda; --verbose shows Snakemake's output;
+--share K/N runs one of N disjoint shares of the study, --whole with the parents of its runs"""
 
 
 def add_arguments(parser) -> None:

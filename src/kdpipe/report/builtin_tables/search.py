@@ -78,7 +78,7 @@ def describe_search(search_state: SearchState, uncertainties: list[Uncertainty])
     for student, latency in search_state.slow_students.items():
         lines.append(f"{student} does not compete: {describe_latency(latency)}.")
     if search_state.slow_students.keys() == search_state.competing.keys():
-        lines.append("So nobody competes: allow more milliseconds, or take smaller students.")
+        lines.append("So no student competes: allow more milliseconds, or use smaller students.")
     for uncertainty in uncertainties:
         lines += _describe_winner(search_state, uncertainty)
     for student, correlation in search_state.correlations.items():
@@ -95,7 +95,7 @@ def _describe_winner(search_state: SearchState, uncertainty: Uncertainty) -> lis
     """Return which cell of a student was chosen, how sure that is, and what more seeds bring."""
     student, count = uncertainty.student, len(search_state.competing[uncertainty.student])
     if uncertainty.all_diverged:
-        return [f"{student}: no cell of {count} came to an end, all that were run diverged."]
+        return [f"{student}: no cell of {count} was completed: all that were run diverged."]
     lines = [f"{student}: {uncertainty.chosen} is chosen of {count} cells."]
     if not uncertainty.likely:
         return [*lines, "Too little was seen twice to say how sure that is."]

@@ -16,7 +16,7 @@ from kdpipe.report.table import (
 
 CAPTION = (
     "Top-1 validation error in points; mean ± half of the 95 % t interval "
-    "over n seeds. Of test nothing is shown until the look is reached."
+    "over n seeds. No test result is shown until the look is reached."
 )
 CELL_KEYS = (
     *("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble"),

@@ -194,14 +194,14 @@ def test_the_plan_says_chances_seeds_and_costs(typed):
     seeds = of_this()["C11c"].seeds
     assert line.split()[:4] == ["C11c", "◆", "1", "above"] and f" {seeds}  " in line
     assert "mult-adds" in line or "minutes" in line or "seconds" in line or "hours" in line
-    assert "can tell nothing" not in message
+    assert "cannot show anything" not in message
     less = typed("--effect", "0.6", "--sd", "0.5", "--images-se", "0.3")[1]
     assert "(sd 0.5 over seeds, 0.3 of the images)" in less
     other = next(part for part in less.splitlines() if part.startswith("C11c"))
     percent = [int(part.split()[5].removesuffix("%")) for part in (line, other)]
     assert percent[0] > percent[1] + 20
     code, message = typed("--effect", "0.1", "--sd", "5")
-    assert "this study can tell nothing: with 8 seeds no claim has a chance of 20%" in message
+    assert "this study cannot show anything: with 8 seeds no claim has a chance of 20%" in message
     assert "chance of a verdict" not in typed()[1]
 
 

@@ -170,7 +170,7 @@ def test_where_all_are_too_slow_the_search_ends_and_says_how_slow_each_is(tmp_pa
     assert actual.current_round is None and not actual.winners and len(plans) == 1
     assert state.round_to_json(actual, actual.rounds[0])["kept"] == []
     page = (render_report(plans[0], store, tmp_path / "report") / "index.md").read_text()
-    assert "wrn10-1 does not compete: an image takes" in page and "So nobody competes" in page
+    assert "wrn10-1 does not compete: an image takes" in page and "So no student competes" in page
 
 
 def test_a_student_that_diverges_is_not_fast(tmp_path):

@@ -334,7 +334,7 @@ def test_a_decision_that_is_missing_or_of_another_round_or_foreign_is_named(jour
     whole = first.read_bytes()
     first.unlink()
     (message,) = state.find_journal_errors(store)
-    assert message.startswith(f"{first}: missing, though later rounds are there")
+    assert message.startswith(f"{first}: missing, although later rounds exist")
     again()
     assert first.read_bytes() == whole
     first.write_bytes(second.read_bytes())
@@ -389,6 +389,6 @@ def test_a_search_keeps_the_rule_that_it_was_begun_by(tmp_path):
     # It does not go on by another than it was begun by.
     store = Store(tmp_path / "results")
     state.save_journal(ends[2], store)
-    with pytest.raises(KdpipeError, match="begun by rule 2") as error:
+    with pytest.raises(KdpipeError, match="started under rule 2") as error:
         state.save_journal(ends[None], store)
     assert "write rule: 2 under search" in str(error.value)
