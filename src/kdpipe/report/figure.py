@@ -76,6 +76,18 @@ class RenderedFigure:
     figure: matplotlib.figure.Figure
 
 
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure as its files, with its texts; it can be sent from one process to another."""
+
+    name: str
+    title: str
+    caption: str
+    width: float  # in inches
+    svg: str
+    png: bytes
+
+
 def load_figures() -> dict[str, FigureSpec]:
     """Load every figure, by name, in the order of a report."""
     specs = registry.load_all_objects("kdpipe.report.figures", "FIGURE", FigureSpec)
@@ -114,6 +126,35 @@ def render_figures(
                 )
             )
     return [item for item in rendered if item is not None]
+
+
+def draw_figure(
+    name: str,
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    recommendations: list[Recommendation] | None = None,
+) -> DrawnFigure | None:
+    """Draw the figure of one file of `figures/`; None where a frame has no data for it."""
+    item = load_figures()[name]
+    rows = _select_rows(frame, item.uses_export_rows)
+    with contextlib.suppress(UntestableClaim):
+        rendered = _render_spec(
+            name, item, rows, curves, describe_eval_point(frame), recommendations
+        )
+        return rendered and save_figure(rendered)
+    return None
+
+
+def save_figure(item: RenderedFigure) -> DrawnFigure:
+    """Return the files of a figure."""
+    return DrawnFigure(
+        item.name,
+        item.title,
+        item.caption,
+        item.figure.get_figwidth(),
+        style.render_svg(item.figure, item.name),
+        style.render_png(item.figure),
+    )
 
 
 def render_figure(

@@ -38,7 +38,7 @@ from kdpipe.analysis.teacher_to_ship import TeacherToShip
 from kdpipe.config.schema import Study
 from kdpipe.plan.nodes import Plan
 from kdpipe.report.builtin_tables import a_or_b
-from kdpipe.report.figure import RenderedFigure
+from kdpipe.report.figure import DrawnFigure
 from kdpipe.report.format import (
     describe_best,
     describe_break_even,
@@ -146,7 +146,7 @@ class ReportContext:
     recommendations: list[Recommendation]
     verdicts: list[Verdict]
     tables: list[RenderedTable]
-    figures: list[RenderedFigure]
+    figures: list[DrawnFigure]
     pairs_table: RenderedTable | None = None
     class_table: RenderedTable | None = None
     class_sentences: list[str] = field(default_factory=list)
@@ -320,7 +320,7 @@ def _table_fields(table: RenderedTable) -> tuple[list[str], list[list[tuple[str,
     return [str(table.display.columns[i]) for i in nonempty], rows
 
 
-def _label_svg(figure: RenderedFigure, svg: str) -> str:
+def _label_svg(figure: DrawnFigure, svg: str) -> str:
     """Return an SVG with a name and a description for readers who cannot see it."""
     name = f"figure-{figure.name}"
     labels = f'role="img" aria-labelledby="{name}-title" aria-describedby="{name}-caption" '
@@ -329,9 +329,9 @@ def _label_svg(figure: RenderedFigure, svg: str) -> str:
     return svg.replace("<svg ", f"<svg {labels}", 1)
 
 
-def _pixel_width(figure: RenderedFigure) -> float:
+def _pixel_width(figure: DrawnFigure) -> float:
     """Return the width at which the text of a figure has the size it was drawn with."""
-    return 96 * figure.figure.get_figwidth()
+    return 96 * figure.width
 
 
 def draw_curves(curves: pd.DataFrame) -> list[tuple[str, Markup]]:

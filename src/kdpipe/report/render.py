@@ -9,7 +9,8 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,9 +29,15 @@ from kdpipe.config import paths
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.pydantic_base import DOTTED_PATTERN
-from kdpipe.report import fingerprint, page, plugins, style
+from kdpipe.report import fingerprint, page, plugins, style, workers
 from kdpipe.report.builtin_tables import a_or_b, as_files, by_class, search, validation
-from kdpipe.report.figure import RenderedFigure, load_figures, render_figures
+from kdpipe.report.figure import (
+    DrawnFigure,
+    RenderedFigure,
+    draw_figure,
+    load_figures,
+    save_figure,
+)
 from kdpipe.report.page import ReportContext
 from kdpipe.report.table import (
     RenderedTable,
@@ -52,7 +59,9 @@ BUILTIN_TABLE_NAMES = (a_or_b.NAME, as_files.NAME, by_class.NAME, search.NAME)
 CUSTOM_FILE_PATTERN = rf"(tables|figures)/{DOTTED_PATTERN.strip('^$')}"
 
 
-def render_report(plan: Plan, store: Store, folder: Path, study_file: str = "STUDY") -> Path:
+def render_report(
+    plan: Plan, store: Store, folder: Path, study_file: str = "STUDY", worker_count: int = 1
+) -> Path:
     """Write the report of a plan into a folder.
 
     A run of which a file was altered becomes a hole with its reason, and such a report is never
@@ -68,6 +77,8 @@ def render_report(plan: Plan, store: Store, folder: Path, study_file: str = "STU
         The folder of the report.
     study_file : str
         The study's file, for commands on the page.
+    worker_count : int
+        How many processes draw figures (`workers.start_server`); with 1 this one does.
 
     Returns
     -------
@@ -83,7 +94,7 @@ def render_report(plan: Plan, store: Store, folder: Path, study_file: str = "STU
     store = status.hide_altered(plan, store)
     # Before the records are read: what is finished meanwhile makes the report out of date.
     digest = fingerprint.compute_digest(plan, store)
-    report, frame = collect_context(plan, store)
+    report, frame = collect_context(plan, store, worker_count)
     report = replace(report, study_file=study_file)
     files = {
         folder / name: content for name, content in _render_files(report, frame, digest).items()
@@ -106,7 +117,9 @@ def render_report(plan: Plan, store: Store, folder: Path, study_file: str = "STU
     return folder
 
 
-def collect_context(plan: Plan, store: Store) -> tuple[ReportContext, pd.DataFrame]:
+def collect_context(
+    plan: Plan, store: Store, worker_count: int = 1
+) -> tuple[ReportContext, pd.DataFrame]:
     """Analyze the records of a plan.
 
     Returns
@@ -133,7 +146,7 @@ def collect_context(plan: Plan, store: Store) -> tuple[ReportContext, pd.DataFra
         listed = registration.list_registered_claims(plan.study, store)
         results = _analyze_blinded(plan, frame, blinding_reason, listed)
     else:
-        results = _analyze(plan, store, frame, curves, image_errors, error_masks)
+        results = _analyze(plan, store, frame, curves, image_errors, error_masks, worker_count)
     records = store.load_records("runs")
     frame_at_point = results["frame"]
     report = ReportContext(
@@ -187,11 +200,51 @@ def _analyze(
     curves: pd.DataFrame,
     image_errors: dict[EvalPoint, PerImageErrors],
     error_masks: dict[EvalPoint, ErrorMaskLookup],
+    worker_count: int,
 ) -> dict:
-    """Return the fields of a context that rest on test numbers."""
+    """Return the fields of a context that rest on test numbers; workers draw meanwhile."""
     study, eval_at = plan.study, plan.study.reading
     interim = claim.get_current_interim(study)
     frame = eval_point.select_eval_point(full_frame, eval_at)
+    recommendations: list[Recommendation] = recommendation.recommend_at_both_eval_points(
+        full_frame, eval_at, error_masks, interim, study.smallest_effect, study.max_latency
+    )
+    inputs = frame, curves, recommendations
+
+    with workers.open_workers(worker_count, inputs) as submit:
+        drawings = submit_figures(submit)
+
+        def collect_figures() -> list[DrawnFigure]:
+            drawn = (
+                workers.get_result(future, draw_figure, name, *inputs)
+                for name, future in drawings.items()
+            )
+            return [figure for figure in drawn if figure is not None]
+
+        return {"frame": frame, "recommendations": recommendations} | _judge(
+            plan, store, full_frame, *inputs, image_errors, error_masks, collect_figures
+        )
+
+
+def submit_figures(submit: workers.Submit) -> dict[str, Future[DrawnFigure | None]]:
+    """Submit every figure to workers; by name, in the order of a report."""
+    return {name: submit(draw_figure, name) for name in load_figures()}
+
+
+def _judge(
+    plan: Plan,
+    store: Store,
+    full_frame: pd.DataFrame,
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    recommendations: list[Recommendation],
+    image_errors: dict[EvalPoint, PerImageErrors],
+    error_masks: dict[EvalPoint, ErrorMaskLookup],
+    collect_figures: Callable[[], list[DrawnFigure]],
+) -> dict:
+    """Return verdicts, tables, and what else is computed while workers draw."""
+    study, eval_at = plan.study, plan.study.reading
+    interim = claim.get_current_interim(study)
     verdicts: list[Verdict] = claim.judge_both_eval_points(
         full_frame,
         curves,
@@ -206,9 +259,6 @@ def _analyze(
     )
     if (registered := registration.load_registered_verdicts(plan, store)) is not None:
         verdicts = claim.attach_registered(verdicts, registered.claims)
-    recommendations: list[Recommendation] = recommendation.recommend_at_both_eval_points(
-        full_frame, eval_at, error_masks, interim, study.smallest_effect, study.max_latency
-    )
     tables: list[RenderedTable] = [
         render_table_by_name(
             name, restrict_to_blocks(frame, study.tables[name]), interim, error_masks
@@ -218,32 +268,32 @@ def _analyze(
     ]
     if (export_table := as_files.render_export_table(frame, interim)) is not None:
         tables.append(export_table)
-    figures: list[RenderedFigure] = render_figures(frame, curves, recommendations)
     custom_tables, table_errors = plugins.render_custom_tables(study, frame, interim, error_masks)
     custom_figures, figure_errors = plugins.render_custom_figures(study, frame, curves)
     tables += custom_tables
-    figures += custom_figures
     pairs = pairwise.compare_pairwise(frame, error_masks[eval_at], interim)
     class_errors = per_class.compute_per_class_errors(
         normalize_frame(frame), recommendations, image_errors[eval_at], interim
     )
     class_names = plan.card.class_names
-    search_sentences: list[str] = []
+    search_figures, search_sentences = list[RenderedFigure](), list[str]()
     if (search_state := rounds.get_search_state(study, store)) is not None:
         uncertainties = uncertainty.estimate_uncertainties(
             search_state, study.smallest_effect, error_masks[eval_at]
         )
         tables.insert(0, search.render_search_table(plan, search_state, uncertainties))
         if (search_figure := search.render_search_figure(plan, search_state)) is not None:
-            figures.insert(0, search_figure)
+            search_figures.append(search_figure)
         search_sentences += search.describe_search(search_state, uncertainties)
         search_sentences += search.describe_search_cost(plan, search_state)
     return {
-        "frame": frame,
-        "recommendations": recommendations,
         "verdicts": verdicts,
         "tables": tables,
-        "figures": figures,
+        "figures": [
+            *map(save_figure, search_figures),
+            *collect_figures(),
+            *map(save_figure, custom_figures),
+        ],
         "pairs_table": a_or_b.render_pairs_table(
             pairs, interim, pairwise.find_incomparable_levels(frame)
         )
@@ -276,16 +326,16 @@ def _render_files(report: ReportContext, frame: pd.DataFrame, digest: str) -> di
         if table is not None:
             for ending, to_text in TABLE_FORMATS.items():
                 texts[f"tables/{table.name}.{ending}"] = to_text(table)
-    svgs = {item.name: style.render_svg(item.figure, item.name) for item in report.figures}
-    for name, svg in svgs.items():
-        texts[f"figures/{name}.svg"] = style.to_standalone_svg(svg)
+    for item in report.figures:
+        texts[f"figures/{item.name}.svg"] = style.to_standalone_svg(item.svg)
+    svgs = {item.name: item.svg for item in report.figures}
     texts["index.html"] = page.render_html(report, svgs)
     texts[fingerprint.PAGE_FILE] = (
         f"{page.render_markdown(report)}\n{fingerprint.format_footer(digest)}\n"
     )
     files = {name: text.encode() for name, text in texts.items()}
     for item in report.figures:
-        files[f"figures/{item.name}.png"] = style.render_png(item.figure)
+        files[f"figures/{item.name}.png"] = item.png
     return files
 
 

@@ -99,6 +99,10 @@ class ErrorWithProvenance(float):
         error.constant = constant
         return error
 
+    def __reduce__(self):
+        """Return how another process makes the same error."""
+        return ErrorWithProvenance, (float(self), self.parts, self.constant)
+
     def _add_scaled(self, other: Any, sign: int) -> float:
         """Return self + sign * other; a plain float if other has no provenance."""
         total = float(self) + sign * float(other)

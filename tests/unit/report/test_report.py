@@ -79,7 +79,7 @@ def test_the_same_records_give_the_same_bytes_and_nothing_else(rendered, tmp_pat
     folder, result, store = rendered
     (tmp_path / "made" / "figures").mkdir(parents=True)
     (tmp_path / "made" / "figures" / "mine.svg").write_text("<svg/>")  # a person's own
-    again = render_report(result, store, tmp_path / "made")
+    again = render_report(result, store, tmp_path / "made", worker_count=2)  # figures in parallel
     written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     for path in written:
         assert (again / path).read_bytes() == (folder / path).read_bytes(), path
@@ -111,7 +111,7 @@ def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, 
 @pytest.mark.slow
 def test_a_disk_that_is_full_leaves_the_report_that_is_there(rendered, tmp_path, monkeypatch):
     _, result, store = rendered
-    monkeypatch.setattr(render, "render_figures", lambda *_: [])  # they take longest
+    monkeypatch.setattr(render, "submit_figures", lambda *_: {})  # they take longest
     folder = render_report(result, store, tmp_path / "made")
     for path in (folder / "results.csv", folder / "tables/chains.csv"):
         path.write_text("an earlier one")

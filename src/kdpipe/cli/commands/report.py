@@ -20,7 +20,7 @@ def run(options) -> None:
     from kdpipe.analysis.search import rounds, state
     from kdpipe.config import load
     from kdpipe.plan import status
-    from kdpipe.report.render import render_report
+    from kdpipe.report import workers
     from kdpipe.runs.integrity import data_drift
     from kdpipe.workflow import run_snakemake, status_text
 
@@ -35,11 +35,17 @@ def run(options) -> None:
     # An archive has no search journal: the decisions follow from its records.
     if search_state is not None and (store.root / "runs").is_dir():
         state.save_journal(search_state, store)
+    status.require_records(plan, store, failures=True)  # before the libraries that take a second
+    worker_count = workers.start_server()
     store = status.hide_altered(plan, store)
     study_file = options.study
     if study_file == "-":  # of a rule
         study_file = os.environ.get(run_snakemake.STUDY_FILE_ENV, "STUDY")
-    folder = render_report(plan, store, options.reports / study.study, study_file)
+    folder = options.reports / study.study
+    with workers.single_threaded():
+        from kdpipe.report.render import render_report
+
+        render_report(plan, store, folder, study_file, worker_count)
     print(
         f"{folder}/index.html: rendered{status_text.format_incomplete(plan, store, options.study)}"
     )

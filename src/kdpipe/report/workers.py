@@ -1,0 +1,129 @@
+"""Worker processes that draw figures while the process of a report analyzes its records.
+
+They are forked from a fork server that has a single thread and has imported Matplotlib: a fork of
+the report's own process, with whatever threads its libraries have, could hang. The bytes of a
+figure do not depend on the process that draws it.
+"""
+
+import contextlib
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+PRELOADED_MODULES = ["kdpipe.report.figure"]
+SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+
+Submit = Callable[..., Future]
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """Let libraries that are imported inside, and child processes, use one thread.
+
+    The matrices of a report are so small that further threads only wait for each other.
+    """
+    earlier = {name: os.environ.pop(name, None) for name in SINGLE_THREADED}
+    os.environ.update(SINGLE_THREADED)
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+def start_server() -> int:
+    """Start the server that workers are forked from, which imports while this process goes on.
+
+    Returns
+    -------
+    int
+        How many workers to use: one for each core, or 1 where there can be no server.
+    """
+    count = len(os.sched_getaffinity(0))
+    if count > 1:
+        multiprocessing.set_forkserver_preload(PRELOADED_MODULES)
+        try:
+            with single_threaded():
+                multiprocessing.forkserver.ensure_running()
+        except OSError:  # no room for its socket
+            return 1
+    return count
+
+
+@contextlib.contextmanager
+def open_workers(count: int, inputs: tuple) -> Iterator[Submit]:
+    """Open worker processes that all have the same inputs; they end with the block.
+
+    Parameters
+    ----------
+    count : int
+        The number of workers; with 1 everything is computed in this process when it is submitted.
+    inputs : tuple
+        The last arguments of all functions that will be submitted.
+
+    Yields
+    ------
+    callable
+        `submit(function, *arguments)` returns the `Future` of `function(*arguments, *inputs)`.
+    """
+    if count == 1:
+        yield lambda function, *arguments: _run_now(function, *arguments, *inputs)
+        return
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=inputs)
+
+    def submit(function: Callable, *arguments: Any) -> Future:
+        try:
+            return pool.submit(_run_in_worker, function, *arguments)
+        except BrokenProcessPool:  # a worker was killed
+            return _run_now(function, *arguments, *inputs)
+
+    try:
+        yield submit
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def get_result(future: Future, function: Callable, *arguments: Any) -> Any:
+    """Return the result of a future; if its worker was killed, call the function here."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return function(*arguments)
+
+
+def _run_now(function: Callable, *arguments: Any) -> Future:
+    future: Future = Future()
+    future.set_result(function(*arguments))
+    return future
+
+
+# --- in a worker
+
+_inputs: tuple = ()
+
+
+def _start_worker(*inputs: Any) -> None:
+    global _inputs
+    _inputs = inputs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the report, and that its workers
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _run_in_worker(function: Callable, *arguments: Any) -> Any:
+    return function(*arguments, *_inputs)

@@ -1,0 +1,66 @@
+"""Workers of a report: results, a worker or a report that is killed, threads."""
+
+import operator
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from kdpipe.report import workers
+from kdpipe.stats.error_provenance import ErrorWithProvenance
+
+BUSY = """
+import os, time
+from kdpipe.report import workers
+with workers.open_workers(2, ()) as submit:
+    print(submit(os.getpid).result(), flush=True)
+    submit(time.sleep, 600)
+    submit(time.sleep, 600)
+    time.sleep(600)
+"""
+
+
+def test_inputs_and_results_keep_their_provenance():
+    error = ErrorWithProvenance(3.5, {"run": 1.0}, 2.0)
+    with workers.open_workers(2, (error,)) as submit:
+        assert submit(os.path.join, "a").exception(60) is not None  # float is no path, said as such
+        total = submit(operator.mul, 2.0).result(60)
+    assert isinstance(total, ErrorWithProvenance)
+    assert (total, total.parts, total.constant) == (7.0, {"run": 2.0}, 4.0)
+
+
+def test_what_a_killed_worker_was_to_do_is_done_by_this_process():
+    with workers.open_workers(2, (signal.SIGKILL,)) as submit:
+        killed = submit(signal.raise_signal)
+        assert workers.get_result(killed, operator.add, 1, 2) == 3
+        assert submit(operator.add, 1).result(60) == 1 + signal.SIGKILL
+
+
+def test_workers_end_with_a_process_that_is_killed():
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    worker = Path("/proc", process.stdout.readline().strip())
+    assert worker.exists()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 60
+    while worker.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not worker.exists()
+
+
+def test_threads_are_limited_only_inside(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with workers.single_threaded():
+        assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
