@@ -90,3 +90,13 @@ def _hash_sources(*parts: str) -> str:
                 checksum.update(f"{path.relative_to(PACKAGE_ROOT).as_posix()}\n".encode())
                 checksum.update(path.read_bytes())
     return checksum.hexdigest()
+
+
+def hash_package() -> str:
+    """Return the SHA-256 of every file of this package that is source code or a template."""
+    checksum = hashlib.sha256()
+    for path in sorted(PACKAGE_ROOT.rglob("*")):
+        if path.suffix in (".py", ".jinja", ".json"):
+            checksum.update(f"{path.relative_to(PACKAGE_ROOT)} {path.stat().st_size} ".encode())
+            checksum.update(path.read_bytes())
+    return checksum.hexdigest()

@@ -12,12 +12,15 @@ stay. They are recognized by the exact names that kdpipe gives, in the folders w
 any other file is the user's.
 """
 
+import contextlib
 import hashlib
 import json
 import re
+import sys
+from importlib import metadata
 from pathlib import Path
 
-from kdpipe import __version__, registry
+from kdpipe import __version__, registry, version
 from kdpipe.analysis.preregistration import registration
 from kdpipe.config import paths
 from kdpipe.plan import status
@@ -28,7 +31,9 @@ from kdpipe.runs.store import Store
 
 PAGE_FILE = "index.md"  # written after all other files of a report
 CUSTOM_FILES_LIST = ".own"  # in a report: the files that custom tables and figures may have in it
+INPUTS_FILE = ".inputs"  # in a report: the digest of all that its bytes depend on
 CHECKSUM_FILE = ".files"  # in a report: SHA-256 and name of every file, as sha256sum -c reads them
+LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "scipy")  # they compute and draw
 # Keys of a study that say how it is run.
 EXCLUDED_KEYS = {"device", "runs_per_gpu", "kernels", "workers", "registration"}
 
@@ -52,6 +57,54 @@ def compute_digest(plan: Plan, store: Store) -> str:
     if (registered := registration.load_registered_verdicts(plan, store)) is not None:
         checksum.update(json.dumps(registered.claims, sort_keys=True).encode())
     return checksum.hexdigest()
+
+
+def compute_inputs_digest(plan: Plan, store: Store, study_file: str, digest: str) -> str | None:
+    """Return the SHA-256 of all that the bytes of a report depend on.
+
+    Parameters
+    ----------
+    plan : Plan
+        The planned study.
+    store : Store
+        The results folder, checked by `status.hide_altered`.
+    study_file : str
+        The study's file, as the page names it.
+    digest : str
+        The digest of what the report shows, by `compute_digest`.
+
+    Returns
+    -------
+    str or None
+        None if such a report is to be rendered each time: of a study with custom tables or
+        figures, whose code may read anything, and with files that were altered.
+    """
+    study = plan.study
+    if paths.select_custom([*study.tables, *study.figures]) or any(store.altered.values()):
+        return None
+    registered = registration.find_registration(study, store)
+    inputs = [digest, study_file, study.model_dump_json(), repr(plan.card), repr(registered)]
+    inputs += [sys.version, *map(metadata.version, LIBRARIES), version.hash_package()]
+    for kind, nodes in plan.recorded_nodes.items():
+        records = store.load_records(kind)
+        for name, node in nodes.items():
+            inputs += [name, node.digest, repr(getattr(node, "cost", None))]
+            # A record says what is in its files, and not whether they were removed since.
+            names = records.get(name, {}).get("files", {})
+            inputs += [file for file in names if (store.root / kind / name / file).exists()]
+    with contextlib.suppress(FileNotFoundError):
+        inputs.append(hashlib.sha256(store.archive_path.read_bytes()).hexdigest())
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
+def is_unchanged(plan: Plan, store: Store, folder: Path, study_file: str) -> bool:
+    """Return whether rendering a report again would give the files that are there, bit for bit."""
+    try:
+        recorded = (folder / INPUTS_FILE).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return False
+    inputs = compute_inputs_digest(plan, store, study_file, compute_digest(plan, store))
+    return recorded == inputs and is_intact(folder)
 
 
 def format_footer(digest: str) -> str:
@@ -101,7 +154,10 @@ _TABLE_NAMES = "|".join(
 _FIGURE_NAMES = "|".join(registry.list_names("kdpipe.report.figures"))
 _FILE_NAMES = "|".join(
     [
-        *map(re.escape, (PAGE_FILE, CUSTOM_FILES_LIST, CHECKSUM_FILE, ARCHIVE_FILE)),
+        *map(
+            re.escape,
+            (PAGE_FILE, CUSTOM_FILES_LIST, INPUTS_FILE, CHECKSUM_FILE, ARCHIVE_FILE),
+        ),
         *(r"index\.html", r"results\.csv", r"claims\.json"),
     ]
 )

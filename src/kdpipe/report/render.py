@@ -94,6 +94,7 @@ def render_report(
     store = status.hide_altered(plan, store)
     # Before the records are read: what is finished meanwhile makes the report out of date.
     digest = fingerprint.compute_digest(plan, store)
+    inputs = fingerprint.compute_inputs_digest(plan, store, study_file, digest)
     report, frame = collect_context(plan, store, worker_count)
     report = replace(report, study_file=study_file)
     files = {
@@ -104,6 +105,8 @@ def render_report(
         listing = "".join(f"{name}\n" for name in custom_files)
         files[folder / fingerprint.CUSTOM_FILES_LIST] = listing.encode()
     if store.root.absolute() != folder.absolute():  # else it is published, and git has its digests
+        if inputs is not None:
+            files[folder / fingerprint.INPUTS_FILE] = f"{inputs}\n".encode()
         contents = {str(path.relative_to(folder)): content for path, content in files.items()}
         files[folder / fingerprint.CHECKSUM_FILE] = fingerprint.format_checksums(contents)
     atomic_replace_all(
@@ -365,7 +368,7 @@ def _find_stale_files(folder: Path, written: Collection[Path]) -> list[Path]:
         listed = (folder / fingerprint.CUSTOM_FILES_LIST).read_text("utf-8").splitlines()
         names.append(fingerprint.CUSTOM_FILES_LIST)
         names += [name for name in listed if re.fullmatch(CUSTOM_FILE_PATTERN, name)]
-    names.append(fingerprint.CHECKSUM_FILE)
+    names += [fingerprint.INPUTS_FILE, fingerprint.CHECKSUM_FILE]
     paths = [path for path in (folder / name for name in names) if path not in written]
     temporary = [left for path in paths for left in find_temporary_files(path.parent, path.name)]
     return [path for path in paths if path.is_file()] + temporary

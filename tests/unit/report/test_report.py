@@ -57,7 +57,7 @@ def rendered(tmp_path_factory):
 def test_everything_is_written(rendered):
     folder, *_ = rendered
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
-        *("index.html", "index.md", "results.csv", "claims.json", ".files")
+        *("index.html", "index.md", "results.csv", "claims.json", ".files", ".inputs")
     }
     every = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     command = ["sha256sum", "--strict", "-c", ".files"]
@@ -72,6 +72,36 @@ def test_everything_is_written(rendered):
     verdicts = json.loads((folder / "claims.json").read_text())
     assert [verdict["id"] for verdict in verdicts] == list(load_claims())
     assert all(verdict["reason"] or verdict["n"] for verdict in verdicts)
+
+
+def test_a_report_is_unchanged_until_anything_it_depends_on_changes(
+    rendered, tmp_path, monkeypatch
+):
+    original, plan, store = rendered
+    folder = shutil.copytree(original, tmp_path / "made")
+
+    def is_unchanged(plan=plan, store=store, file="STUDY"):
+        return fingerprint.is_unchanged(plan, store, folder, file)
+
+    assert is_unchanged()
+    assert not is_unchanged(file="other.yaml")
+    changes = {"workers": 3}  # it says how the study is run, and is on the page
+    other = dataclasses.replace(plan, study=plan.study.model_copy(update=changes))
+    assert not is_unchanged(other)
+    other = plan.study.model_copy(update={"figures": {"mine.figure": ["size"]}})
+    assert not is_unchanged(dataclasses.replace(plan, study=other))
+    assert not is_unchanged(store=dataclasses.replace(store, altered={"runs": {"run": "why"}}))
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint.version, "hash_package", lambda: "other code")
+        assert not is_unchanged()
+    figure = folder / "figures" / "cost.png"
+    content = figure.read_bytes()
+    figure.unlink()
+    assert not is_unchanged()
+    figure.write_bytes(content[:-1] + b"x")
+    assert not is_unchanged()
+    figure.write_bytes(content)
+    assert is_unchanged()
 
 
 @pytest.mark.slow

@@ -17,10 +17,11 @@ def add_arguments(parser) -> None:
 
 def run(options) -> None:
     """Render the report of a study from its records."""
+    from kdpipe.analysis.preregistration import registration
     from kdpipe.analysis.search import rounds, state
     from kdpipe.config import load
     from kdpipe.plan import status
-    from kdpipe.report import workers
+    from kdpipe.report import fingerprint, workers
     from kdpipe.runs.integrity import data_drift
     from kdpipe.workflow import run_snakemake, status_text
 
@@ -36,19 +37,23 @@ def run(options) -> None:
     if search_state is not None and (store.root / "runs").is_dir():
         state.save_journal(search_state, store)
     status.require_records(plan, store, failures=True)  # before the libraries that take a second
-    worker_count = workers.start_server()
     store = status.hide_altered(plan, store)
     study_file = options.study
     if study_file == "-":  # of a rule
         study_file = os.environ.get(run_snakemake.STUDY_FILE_ENV, "STUDY")
     folder = options.reports / study.study
-    with workers.single_threaded():
-        from kdpipe.report.render import render_report
+    if fingerprint.is_unchanged(plan, store, folder, study_file):
+        registration.note_looks(plan, store)
+        outcome = "unchanged"
+    else:
+        worker_count = workers.start_server()
+        with workers.single_threaded():
+            from kdpipe.report.render import render_report
 
-        render_report(plan, store, folder, study_file, worker_count)
-    print(
-        f"{folder}/index.html: rendered{status_text.format_incomplete(plan, store, options.study)}"
-    )
+            render_report(plan, store, folder, study_file, worker_count)
+        outcome = "rendered"
+    incomplete = status_text.format_incomplete(plan, store, options.study)
+    print(f"{folder}/index.html: {outcome}{incomplete}")
 
 
 COMMAND = Command(
