@@ -208,7 +208,7 @@ def alike(path: str) -> str:
 
 def test_a_damaged_file_is_said_or_does_not_matter(half_done, tmp_path, capsys, monkeypatch, tally):
     if not FULL:  # figures show the frame and the curves that are read, and take ten times as long
-        monkeypatch.setattr(render, "submit_figures", lambda *_: {})
+        monkeypatch.setattr(render, "submit_figures", lambda *_, **__: {})
     commands_of = verbs(half_done)
     every = list(itertools.product(remaining(half_done).values(), DAMAGES, commands_of))
     whole: dict[str, tuple] = {}

@@ -118,7 +118,7 @@ def test_of_a_record(kind, world, capsys, monkeypatch, tally):
                 captured = capsys.readouterr()
                 assert code in (0, 2) and (code == 0 or captured.err or captured.out)
         if rendered == 1:  # figures show the frame that they have just been drawn from
-            monkeypatch.setattr(render, "submit_figures", lambda *_: {})
+            monkeypatch.setattr(render, "submit_figures", lambda *_, **__: {})
     tally.check()
 
 

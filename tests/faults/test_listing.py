@@ -87,7 +87,7 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
         assert {"record.json", "curve.jsonl", "outputs.safetensors", "mine.card.json"} <= kinds
     else:
         assert "records.jsonl.gz" in kinds
-    monkeypatch.setattr(render, "submit_figures", lambda *_: {})
+    monkeypatch.setattr(render, "submit_figures", lambda *_, **__: {})
     assert main(command) == 0
     capsys.readouterr()
     before = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
@@ -130,7 +130,7 @@ def test_a_run_of_which_a_file_is_altered_is_a_hole(finished, tmp_path, monkeypa
     """What is shown of the others is what it was; the report is called up to date by nobody."""
     world = finished.copied(tmp_path / "world")
     monkeypatch.chdir(world.folder)
-    monkeypatch.setattr(render, "submit_figures", lambda *_: {})
+    monkeypatch.setattr(render, "submit_figures", lambda *_, **__: {})
     command, csv = ["report", "study.yaml"], Path("reports/world/results.csv")
     assert main(command) == 0
     whole = csv.read_bytes()
@@ -156,7 +156,7 @@ def test_of_altered_outputs_of_a_checkpoint_the_ensemble_is_a_hole(
     tmp_path, shared, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(render, "submit_figures", lambda *_: {})
+    monkeypatch.setattr(render, "submit_figures", lambda *_, **__: {})
     shots = {"networks": ["wrn10-0.5"], "stops": ["checkpoint 1", "full"]}
     content = tiny_study.study(ensembles={"shots": shots}, tables={"ensembles": ["shots"]})
     store = tiny_study.results(tmp_path, shared)
@@ -185,7 +185,7 @@ def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys,
     monkeypatch.chdir(world.folder)
     command = ["report", "study.yaml", "--results", source]
     opened = read_by(world, *command)
-    monkeypatch.setattr(render, "submit_figures", lambda *_: {})
+    monkeypatch.setattr(render, "submit_figures", lambda *_, **__: {})
     page, csv = Path("reports/world/index.md"), Path("reports/world/results.csv")
     whole, before = csv.read_bytes(), source_of(page)
     for path, copies in chosen(opened, tally):

@@ -1,14 +1,22 @@
 """The figure of a student's error over an axis of its training, see `training_axes`."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 
 from kdpipe.analysis.dataframe import get_series_by_seed
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR_LABEL, MAX_PANELS, FigureWithCaption
+from kdpipe.report.figure import (
+    ERROR_LABEL,
+    MAX_PANELS,
+    FigureWithCaption,
+    assign_method_styles,
+)
 from kdpipe.report.training_axes import SCRATCH, Axis, Way, iter_students, iter_ways
 
 MAX_WAYS = 6  # lines in one panel
+DIFFERENCE_LABEL = "difference of errors, points\n\u2190 taught is better"
 
 
 def plot_axis(frame: pd.DataFrame, axis: Axis, caption: str) -> FigureWithCaption:
@@ -33,15 +41,16 @@ def plot_axis(frame: pd.DataFrame, axis: Axis, caption: str) -> FigureWithCaptio
     panels = panels[: MAX_PANELS // 2]
     if not panels:
         return None
-    names = dict.fromkeys(way.name for _, _, taught in panels for way in taught[:MAX_WAYS])
-    colors = {name: i for i, name in enumerate((SCRATCH, *names))}
-    figure, axes = style.make_panels(2 * len(panels), width=4.6, height=3.4, across=2)
+    styles = _assign_way_styles(
+        frame, [way for _, _, taught in panels for way in taught[:MAX_WAYS]]
+    )
+    figure, axes = style.make_panels(2 * len(panels), width=3.8, height=3.2, across=2)
     for row, (student, scratch, taught) in enumerate(panels):
         errors, gains = axes[2 * row : 2 * row + 2]
-        _plot_errors(errors, [scratch, *taught[:MAX_WAYS]], colors)
-        _plot_differences(gains, scratch, taught[:MAX_WAYS], colors)
+        _plot_errors(errors, [scratch, *taught[:MAX_WAYS]], styles)
+        _plot_differences(gains, scratch, taught[:MAX_WAYS], styles)
         errors.set(title=student, ylabel=ERROR_LABEL)
-        gains.set(title=f"{student}, minus labels alone", ylabel="difference of errors, points")
+        gains.set(title=f"{student}, minus labels alone", ylabel=DIFFERENCE_LABEL)
         for panel in (errors, gains):
             values = sorted({value for way in (scratch, *taught) for value in way.cells})
             panel.set(xscale="log", xlabel=axis.label)
@@ -56,21 +65,32 @@ def plot_axis(frame: pd.DataFrame, axis: Axis, caption: str) -> FigureWithCaptio
     )
 
 
-def _plot_errors(panel: Axes, ways: list[Way], colors: dict[str, int]) -> None:
+def _assign_way_styles(frame: pd.DataFrame, ways: list[Way]) -> dict[str, dict[str, Any]]:
+    """Return a style for each way: the color of its method, and a marker and a line of its own."""
+    methods = assign_method_styles(frame)
+    names = {way.name: way.method for way in ways}
+    styles = {
+        name: style.get_series_style(i) | {"color": methods[method]["color"]}
+        for i, (name, method) in enumerate(names.items(), 1)
+    }
+    return {SCRATCH: style.ROLE_STYLES["scratch"]} | styles
+
+
+def _plot_errors(panel: Axes, ways: list[Way], styles: dict[str, dict[str, Any]]) -> None:
     """Plot one line a way."""
     for way in ways:
-        i = colors[way.name]
-        offset = style.dodge(i, len(colors))
+        offset = style.dodge(list(styles).index(way.name), len(styles))
         points = [(value * offset, get_series_by_seed(cell)) for value, cell in way.cells.items()]
-        style.plot_errorbars(panel, points, way.name, **style.get_series_style(i))
+        style.plot_errorbars(panel, points, way.name, **styles[way.name])
 
 
-def _plot_differences(panel: Axes, scratch: Way, ways: list[Way], colors: dict[str, int]) -> None:
+def _plot_differences(
+    panel: Axes, scratch: Way, ways: list[Way], styles: dict[str, dict[str, Any]]
+) -> None:
     """Plot the paired differences to labels alone, one line a way, with 0 marked."""
     panel.axhline(0, color="#777777", linewidth=1, zorder=0)
     for way in ways:
-        i = colors[way.name]
-        offset = style.dodge(i, len(colors))
+        offset = style.dodge(list(styles).index(way.name), len(styles))
         points = [
             (
                 value * offset,
@@ -79,4 +99,4 @@ def _plot_differences(panel: Axes, scratch: Way, ways: list[Way], colors: dict[s
             for value, cell in way.cells.items()
             if value in scratch.cells
         ]
-        style.plot_errorbars(panel, points, way.name, **style.get_series_style(i))
+        style.plot_errorbars(panel, points, way.name, **styles[way.name])

@@ -7,14 +7,15 @@ no data for it. Errors are top-1 in % on test; a point is a mean over seeds with
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.figure
 import pandas as pd
+from matplotlib.axes import Axes
 
 from kdpipe import registry
-from kdpipe.analysis.claim import UntestableClaim
+from kdpipe.analysis.claim import UntestableClaim, Verdict
 from kdpipe.analysis.dataframe import (
     filter_rows,
     group_rows,
@@ -23,13 +24,16 @@ from kdpipe.analysis.dataframe import (
     select_export_rows,
     select_label_trained_teachers,
 )
+from kdpipe.analysis.per_class import PerClassErrors
 from kdpipe.analysis.recommendation import Recommendation
+from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
 from kdpipe.report.table import describe_eval_point
 from kdpipe.stats import replicates
 from kdpipe.user_code import explain_renamed
 
-ERROR_LABEL = "top-1 error on test, %"
+# The arrow points to lower errors along x, and along y, where the text is turned.
+ERROR_LABEL = "top-1 error on test, %\n\u2190 lower is better"
 TEACHER_MACS_LABEL = "multiply-adds of the teacher"
 MAX_PANELS = 6  # panels of a figure, and lines in one
 
@@ -38,6 +42,28 @@ if not TYPE_CHECKING:
     __getattr__ = explain_renamed(__name__, Figure="FigureSpec", ERROR="ERROR_LABEL")
 
 FigureWithCaption = tuple[matplotlib.figure.Figure, str] | None  # the figure and what it shows
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a report found in its frame, for figures of it.
+
+    Attributes
+    ----------
+    recommendations : list of Recommendation
+        What to ship.
+    verdicts : list of Verdict
+        The verdicts on the claims.
+    class_errors : list of PerClassErrors
+        The errors of the recommended students by class.
+    class_names : tuple of str
+        The names of the classes, where the data have them.
+    """
+
+    recommendations: list[Recommendation] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    class_errors: list[PerClassErrors] = field(default_factory=list)
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +82,12 @@ class FigureSpec:
     uses_export_rows : bool
         Whether it gets the networks that were measured as files instead of the results.
     shows_recommendations : bool
-        Whether its function also gets the recommendations of the study.
+        Whether its functions also get the recommendations of the study.
+    shows_analysis : bool
+        Whether its functions also get the `Analysis` of the study.
+    find : callable or None
+        Returns what the figure shows in this study, in a few words that end its title, from what
+        `function` gets; an empty text where there is nothing to say.
     """
 
     title: str
@@ -64,6 +95,8 @@ class FigureSpec:
     function: Callable[..., FigureWithCaption]
     uses_export_rows: bool = False
     shows_recommendations: bool = False
+    shows_analysis: bool = False
+    find: Callable[..., str] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +130,7 @@ def load_figures() -> dict[str, FigureSpec]:
 def render_figures(
     frame: pd.DataFrame,
     curves: pd.DataFrame,
-    recommendations: list[Recommendation] | None = None,
+    analysis: Analysis | None = None,
 ) -> list[RenderedFigure]:
     """Draw every figure for which a frame has data, in the order of a report.
 
@@ -105,8 +138,8 @@ def render_figures(
     ----------
     frame, curves : DataFrame
         The results frame and the learning curves.
-    recommendations : list of Recommendation, optional
-        Those of the same frame; by default nothing is marked as what ships.
+    analysis : Analysis, optional
+        What was found in the same frame; by default nothing is marked as what ships.
     """
     rendered, eval_point_note = [], describe_eval_point(frame)
     rows = {
@@ -122,25 +155,20 @@ def render_figures(
                     rows[item.uses_export_rows],
                     curves,
                     eval_point_note,
-                    recommendations,
+                    analysis,
                 )
             )
     return [item for item in rendered if item is not None]
 
 
 def draw_figure(
-    name: str,
-    frame: pd.DataFrame,
-    curves: pd.DataFrame,
-    recommendations: list[Recommendation] | None = None,
+    name: str, analysis: Analysis, frame: pd.DataFrame, curves: pd.DataFrame
 ) -> DrawnFigure | None:
     """Draw the figure of one file of `figures/`; None where a frame has no data for it."""
     item = load_figures()[name]
     rows = _select_rows(frame, item.uses_export_rows)
     with contextlib.suppress(UntestableClaim):
-        rendered = _render_spec(
-            name, item, rows, curves, describe_eval_point(frame), recommendations
-        )
+        rendered = _render_spec(name, item, rows, curves, describe_eval_point(frame), analysis)
         return rendered and save_figure(rendered)
     return None
 
@@ -184,19 +212,23 @@ def _render_spec(
     rows: pd.DataFrame,
     curves: pd.DataFrame,
     eval_point_note: str,
-    recommendations: list[Recommendation] | None = None,
+    analysis: Analysis | None = None,
 ) -> RenderedFigure | None:
     """Draw a figure in the style of a report, and complete its caption."""
     if item.uses_export_rows and not len(rows):
         return None
-    more = (recommendations or [],) if item.shows_recommendations else ()
+    analysis = analysis or Analysis()
+    more = (analysis,) if item.shows_analysis else ()
+    more = (analysis.recommendations,) if item.shows_recommendations else more
     with style.use_style():
         result = item.function(rows, curves, *more)
     if result is None:
         return None
     figure, caption = result
+    finding = item.find(rows, curves, *more) if item.find is not None else ""
+    title = f"{item.title}: {finding}" if finding else item.title
     return RenderedFigure(
-        name, item.title, f"{caption} {_describe_counts(rows)} {eval_point_note}", figure
+        name, title, f"{caption} {_describe_counts(rows)} {eval_point_note}", figure
     )
 
 
@@ -212,10 +244,44 @@ def group_by_student(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(key["student"], part) for key, part in group_rows(rows, "student")][:MAX_PANELS]
 
 
-def assign_color_indices(students: list[tuple[str, pd.DataFrame]], column: str) -> dict[str, int]:
-    """Return an index for each name, the same in every panel, so that one legend serves all."""
-    names = dict.fromkeys(name for _, part in students for name in part[column])
-    return {name: i for i, name in enumerate(names)}
+def place_teachers(rows: pd.DataFrame) -> tuple[dict[str, float], bool]:
+    """Return where each teacher stands along an axis, and whether that axis is of multiply-adds.
+
+    Teachers of one network, as on several numbers of images, would stand in one place: then all
+    stand beside each other, from the smallest to the largest.
+    """
+    ordered = rows.sort_values("teacher_rank", kind="stable").drop_duplicates("teacher")
+    costs = ordered.set_index("teacher").teacher_multiply_adds.astype(float)
+    if costs.is_unique:
+        return {str(name): float(cost) for name, cost in costs.items()}, True
+    return {str(name): float(i) for i, name in enumerate(costs.index)}, False
+
+
+def scale_teachers(axis: Axes, places: dict[str, float], is_by_cost: bool) -> None:
+    """Set scale, label and names of an axis on which teachers stand, see `place_teachers`."""
+    if is_by_cost:
+        axis.set(xscale="log", xlabel=TEACHER_MACS_LABEL)
+    else:
+        axis.set(xlabel="teacher, the smallest first")
+    style.set_tick_names(axis, places.values(), places)
+
+
+def assign_method_styles(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return a style for each method of a frame, the same in all figures; the main KD is first."""
+    methods = filter_rows(frame, kind="student").method
+    try:
+        first = [find_main_method(frame, "kd")]
+    except UntestableClaim:
+        first = []
+    names = dict.fromkeys([*first, *methods])
+    return {name: style.get_method_style(i) for i, name in enumerate(names)}
+
+
+def assign_teacher_styles(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return a style for each teacher of a frame, the same in all figures, the smallest first."""
+    rows = frame.loc[frame.teacher != ""].sort_values("teacher_rank", kind="stable")
+    names = list(dict.fromkeys(rows.teacher))
+    return {name: style.get_teacher_style(i, len(names)) for i, name in enumerate(names)}
 
 
 def _describe_counts(rows: pd.DataFrame) -> str:

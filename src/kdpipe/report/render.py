@@ -32,6 +32,7 @@ from kdpipe.pydantic_base import DOTTED_PATTERN
 from kdpipe.report import fingerprint, page, plugins, style, workers
 from kdpipe.report.builtin_tables import a_or_b, as_files, by_class, search, validation
 from kdpipe.report.figure import (
+    Analysis,
     DrawnFigure,
     RenderedFigure,
     draw_figure,
@@ -212,26 +213,41 @@ def _analyze(
     recommendations: list[Recommendation] = recommendation.recommend_at_both_eval_points(
         full_frame, eval_at, error_masks, interim, study.smallest_effect, study.max_latency
     )
-    inputs = frame, curves, recommendations
+    inputs = frame, curves
 
     with workers.open_workers(worker_count, inputs) as submit:
-        drawings = submit_figures(submit)
+        drawings = submit_figures(submit, Analysis(recommendations), shows_analysis=False)
 
-        def collect_figures() -> list[DrawnFigure]:
+        def collect_figures(analysis: Analysis) -> list[DrawnFigure]:
+            drawings.update(submit_figures(submit, analysis, shows_analysis=True))
             drawn = (
-                workers.get_result(future, draw_figure, name, *inputs)
-                for name, future in drawings.items()
+                workers.get_result(drawings[name], draw_figure, name, analysis, *inputs)
+                for name in load_figures()
+                if name in drawings
             )
             return [figure for figure in drawn if figure is not None]
 
         return {"frame": frame, "recommendations": recommendations} | _judge(
-            plan, store, full_frame, *inputs, image_errors, error_masks, collect_figures
+            plan,
+            store,
+            full_frame,
+            *inputs,
+            recommendations,
+            image_errors,
+            error_masks,
+            collect_figures,
         )
 
 
-def submit_figures(submit: workers.Submit) -> dict[str, Future[DrawnFigure | None]]:
-    """Submit every figure to workers; by name, in the order of a report."""
-    return {name: submit(draw_figure, name) for name in load_figures()}
+def submit_figures(
+    submit: workers.Submit, analysis: Analysis, shows_analysis: bool
+) -> dict[str, Future[DrawnFigure | None]]:
+    """Submit the figures that show the whole analysis, or the others, to workers; by name."""
+    return {
+        name: submit(draw_figure, name, analysis)
+        for name, spec in load_figures().items()
+        if spec.shows_analysis == shows_analysis
+    }
 
 
 def _judge(
@@ -243,7 +259,7 @@ def _judge(
     recommendations: list[Recommendation],
     image_errors: dict[EvalPoint, PerImageErrors],
     error_masks: dict[EvalPoint, ErrorMaskLookup],
-    collect_figures: Callable[[], list[DrawnFigure]],
+    collect_figures: Callable[[Analysis], list[DrawnFigure]],
 ) -> dict:
     """Return verdicts, tables, and what else is computed while workers draw."""
     study, eval_at = plan.study, plan.study.reading
@@ -279,6 +295,7 @@ def _judge(
         normalize_frame(frame), recommendations, image_errors[eval_at], interim
     )
     class_names = plan.card.class_names
+    analysis = Analysis(recommendations, verdicts, class_errors, class_names)
     search_figures, search_sentences = list[RenderedFigure](), list[str]()
     if (search_state := rounds.get_search_state(study, store)) is not None:
         uncertainties = uncertainty.estimate_uncertainties(
@@ -294,7 +311,7 @@ def _judge(
         "tables": tables,
         "figures": [
             *map(save_figure, search_figures),
-            *collect_figures(),
+            *collect_figures(analysis),
             *map(save_figure, custom_figures),
         ],
         "pairs_table": a_or_b.render_pairs_table(

@@ -14,9 +14,12 @@ def test_a_legend_has_as_many_columns_as_fit(letters):
     figure, axes = style.make_panels(1)
     for number in range(9):
         axes[0].plot([0, 1], [0, number], label=f"{number}{letters * 'm'}")
+    height = figure.get_figheight()
     style.add_legend(figure, list(axes))
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 9
+    plot_height = figure.get_figheight() - legend.get_window_extent().height / figure.dpi
+    assert plot_height == pytest.approx(height), "the figure grows by its legend"
     if letters < 200:
         assert legend.get_window_extent().width <= figure.bbox.width
 
@@ -33,9 +36,41 @@ def drawn():
 def test_an_untrained_teacher_does_not_set_the_colours(drawn):
     figure, _ = drawn("checkpoints")
     (mesh,) = figure.axes[0].collections
-    assert mesh.get_clim() == pytest.approx((-2, 0))
+    assert mesh.get_clim() == pytest.approx((-2, 2)), "centered on 0, without the control"
 
 
 def test_an_untrained_teacher_does_not_set_the_scale(drawn):
     figure, caption = drawn("early_stopped")
     assert figure.axes[0].get_ylim()[1] < 20 and "An untrained teacher, a control" in caption
+
+
+@pytest.mark.parametrize("make", [style.get_series_style, style.get_method_style])
+def test_no_two_series_are_alike(make):
+    looks = {(one["color"], one["marker"]) for one in map(make, range(49))}
+    assert len(looks) == 49
+
+
+def test_methods_have_no_color_of_labels_alone_or_of_teachers():
+    taken = {style.ROLE_STYLES[role]["color"] for role in ("scratch", "teacher", "ensemble")}
+    assert not taken & set(style.METHOD_COLORS)
+    assert style.METHOD_COLORS[0] == style.ROLE_STYLES["taught"]["color"]
+
+
+def test_one_thing_has_one_color_in_every_figure():
+    methods = {"kd": "kd", "mine": "eskd", "other": "dist"}
+    cells = [
+        cell([e, e + 1, e + 2], teacher=teacher, method=name, method_kind=kind,
+             train_kl=[e, e, e], train_nll=[e, e, e])
+        for e, (name, kind) in enumerate(methods.items(), 5)
+        for teacher in ("mid", "large")
+    ]  # fmt: skip
+    tidied = normalize_frame(frame(SCRATCH, *cells))
+    looks: dict[str, set] = {}
+    for name in ("losses", "teacher_size"):
+        figure, _ = load_figures()[name].function(tidied, pd.DataFrame())
+        for axis in figure.axes:
+            for bars in axis.containers:
+                label = bars.get_label().split(" ")[0]
+                looks.setdefault(label, set()).add(bars.lines[0].get_color())
+    assert set(looks) == set(methods) and all(len(colors) == 1 for colors in looks.values())
+    assert len(set.union(*looks.values())) == 3

@@ -79,4 +79,4 @@ def test_the_figure_has_each_network_twice_and_the_front_of_what_nothing_beats()
     assert list(front.get_xdata()) == [40, 100, 300, 900]
     assert list(front.get_ydata()) == [89.5, 90.0, 95.0, 96.0]
     words = [label.get_text() for label in drawing.figure.legends[0].get_texts()]
-    assert "distilled, as validation chose, int8" in words and "teacher, float32" in words
+    assert "taught, as validation chose, int8" in words and "teacher, float32" in words

@@ -34,7 +34,14 @@ def test_every_file_of_a_report_is_known_before_it_has_its_name(reports):
     # what this report has none of
     names += map(
         Path,
-        (".own", ".files", ".inputs", "tables/by_class.csv", "tables/validation.md", "registrations/x.json"),
+        (
+            ".own",
+            ".files",
+            ".inputs",
+            "tables/by_class.csv",
+            "tables/validation.md",
+            "registrations/x.json",
+        ),
     )
     result = [temporary(reports / each / name) for name in names for each in ("x", "published/x")]
     assert sorted(fingerprint.find_report_orphans(reports)) == sorted(result)

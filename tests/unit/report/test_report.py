@@ -141,7 +141,7 @@ def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, 
 @pytest.mark.slow
 def test_a_disk_that_is_full_leaves_the_report_that_is_there(rendered, tmp_path, monkeypatch):
     _, result, store = rendered
-    monkeypatch.setattr(render, "submit_figures", lambda *_: {})  # they take longest
+    monkeypatch.setattr(render, "submit_figures", lambda *_, **__: {})  # they take longest
     folder = render_report(result, store, tmp_path / "made")
     for path in (folder / "results.csv", folder / "tables/chains.csv"):
         path.write_text("an earlier one")

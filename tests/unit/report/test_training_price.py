@@ -1,5 +1,7 @@
 """The figure of error against price: one color for each side, and scales that can be read."""
 
+import itertools
+
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
@@ -50,9 +52,30 @@ def test_outliers_are_cut_off_with_a_note_and_a_wide_range_is_logarithmic(
     axis, errors, scale, notes
 ):
     axis.plot(range(len(errors)), errors)
-    training_price._scale_errors(axis, errors)
+    cut_off = style.scale_errors(axis, [summarize([e - 0.01, e, e + 0.01]) for e in errors])
     assert axis.get_yscale() == scale
     assert [text.get_text() for text in axis.texts] == notes
     low, high = axis.get_ylim()
     shown = [error for error in errors if low <= error <= high]
-    assert len(errors) - len(shown) == (int(notes[0][0]) if notes else 0)
+    assert len(cut_off) == len(errors) - len(shown) == (int(notes[0][0]) if notes else 0)
+
+
+def test_an_interval_of_a_diverged_run_does_not_set_the_scale(axis):
+    errors = [summarize([e - 0.01, e, e + 0.01]) for e in (4.0, 5, 6)] + [summarize([1.0, 2, 12])]
+    style.scale_errors(axis, errors)
+    low, high = axis.get_ylim()
+    assert 0 <= low < 4 and 6 < high < 12
+
+
+def test_names_beside_points_do_not_cover_each_other(axis):
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    style.label_points(axis, [(f"point {i}", 0.3, 0.5 + i / 1000) for i in range(6)])
+    shifts = sorted(text.xyann[1] + 0.5 for text in axis.texts)
+    gaps = [b - a for a, b in itertools.pairwise(shifts)]
+    assert len(gaps) == 5 and min(gaps) > style.LABEL_SIZE
+
+
+def test_a_name_at_the_right_end_stands_left_of_its_point(axis):
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    style.label_points(axis, [("a long name of a point", 0.95, 0.5), ("b", 0.05, 0.5)])
+    assert [text.get_ha() for text in axis.texts] == ["left", "right"]

@@ -1,5 +1,7 @@
 """Heat map of teacher checkpoints by students, as the difference to scratch."""
 
+import textwrap
+
 import pandas as pd
 
 from kdpipe.analysis.dataframe import (
@@ -15,6 +17,8 @@ from kdpipe.report import style
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
 from kdpipe.report.format import format_estimate
 from kdpipe.stats.intervals import summarize
+
+COLUMN_LENGTH = 16  # in a line of a student's name
 
 
 def plot_checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
@@ -41,22 +45,44 @@ def plot_checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
             annotations.loc[f"{t}, {s}", student] = format_estimate(
                 difference.mean, difference.half_width, sign="+"
             )
-    figure, (axis,) = style.make_panels(1, height=max(2.2, 0.28 * len(grid) + 1))
-    # An untrained teacher is a control, far out: it does not set the colours of the others.
-    low, high = (
-        grid.loc[~grid.index.str.endswith(f", {UNTRAINED_STOP}")].stack().agg(["min", "max"])
+    columns = [textwrap.fill(name, COLUMN_LENGTH) for name in grid.columns]
+    longest = max(map(len, order))
+    figure, (axis,) = style.make_panels(
+        1,
+        width=max(3.6, (0.085 * longest + 1.2 * len(columns) + 1.0) / 1.4),
+        height=max(2.4, 0.28 * len(grid) + 1.2),
     )
+    limit, n_beyond = _find_color_limit(grid)
     seaborn.heatmap(
-        grid, ax=axis, annot=annotations, fmt="", cmap="cividis", linewidths=1, vmin=low, vmax=high,
-        cbar_kws={"label": "difference to scratch, points"}, annot_kws={"fontsize": 8},
+        grid.set_axis(columns, axis=1), ax=axis, annot=annotations, fmt="", cmap="RdBu_r",
+        linewidths=1, vmin=-limit, vmax=limit, annot_kws={"fontsize": 8},
+        cbar_kws={
+            "label": "difference to scratch, points\n\u2190 taught is better",
+            "extend": "both" if n_beyond else "neither",
+        },
     )  # fmt: skip
     axis.set(xlabel="student", ylabel="")
     axis.grid(False)
-    axis.tick_params(axis="y", rotation=0)
+    axis.tick_params(axis="both", rotation=0)
+    clipped = f" {n_beyond} beyond the ends of the scale have its last color." if n_beyond else ""
     return figure, (
-        "Error after KD minus that of scratch, in points, with half of its interval; negative "
-        "(dark) is better."
+        "Error after KD minus that of scratch, in points, with half of its interval; below 0 "
+        f"(blue) distilling is better.{clipped}"
     )
+
+
+def _find_color_limit(grid: pd.DataFrame) -> tuple[float, int]:
+    """Return where the colors end, on both sides of 0, and how many cells are beyond.
+
+    Untrained teachers are controls, and others may be far out too: neither sets the colors.
+    """
+    is_control = grid.index.str.endswith(f", {UNTRAINED_STOP}")
+    sizes = grid.abs().stack()
+    trained = grid.loc[~is_control].abs().stack()
+    trained = trained if len(trained) else sizes
+    low, high = trained.quantile(0.25), trained.quantile(0.75)
+    limit = float(trained[trained <= high + style.FENCE * (high - low)].max()) or 1.0
+    return limit, int((sizes > limit).sum())
 
 
 FIGURE = FigureSpec("Teacher checkpoints and students", 30, plot_checkpoints)

@@ -9,7 +9,14 @@ from kdpipe.analysis.dataframe import (
     select_label_trained_teachers,
 )
 from kdpipe.report import style
-from kdpipe.report.figure import MAX_PANELS, TEACHER_MACS_LABEL, FigureSpec, FigureWithCaption
+from kdpipe.report.figure import (
+    MAX_PANELS,
+    FigureSpec,
+    FigureWithCaption,
+    assign_teacher_styles,
+    place_teachers,
+    scale_teachers,
+)
 
 
 def plot_confidence(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
@@ -26,32 +33,34 @@ def plot_confidence(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCapt
         if cells.stop_epochs.nunique() > 1
     ][:MAX_PANELS]
     figure, axes = style.make_panels(4 if trajectories else 2)
+    places, is_by_cost = place_teachers(full_teachers)
+    teachers = assign_teacher_styles(frame)
     axis_labels = {"entropy": "entropy, nat", "confidence": "mean confidence"}
     for axis, (column, label) in zip(axes, axis_labels.items(), strict=False):
         for i, split in enumerate(("train", "test")):
             points = [
                 (
-                    c.teacher_multiply_adds.iloc[0] * style.dodge(i, 2),
+                    style.shift(places[key["teacher"]], i, 2, is_by_cost),
                     get_series_by_seed(c, f"{split}_{column}"),
                 )
-                for _, c in group_rows(full_teachers, "teacher")
+                for key, c in group_rows(full_teachers, "teacher")
             ]
-            style.plot_errorbars(axis, points, split, **style.get_series_style(i))
-        names = full_teachers.drop_duplicates("teacher")
-        axis.set(xscale="log", xlabel=TEACHER_MACS_LABEL, ylabel=label)
-        style.set_tick_names(axis, names.teacher_multiply_adds, names.teacher)
+            look = style.ROLE_STYLES[split] | ({} if is_by_cost else {"linestyle": ""})
+            style.plot_errorbars(axis, points, split, **look)
+        axis.set(ylabel=label)
+        scale_teachers(axis, places, is_by_cost)
     style.add_legend(figure, axes[:2])
     for axis, (column, label) in zip(axes[2:], axis_labels.items(), strict=False):
-        for i, (teacher, cells) in enumerate(trajectories):
+        for teacher, cells in trajectories:
             lengths = cells.sort_values("stop_epochs")
             points = [
                 (k["stop_epochs"], get_series_by_seed(c, f"test_{column}"))
                 for k, c in group_rows(lengths, "stop_epochs")
             ]
-            style.plot_errorbars(axis, points, teacher, **style.get_series_style(i))
+            style.plot_errorbars(axis, points, teacher, **teachers[teacher])
         axis.set(xlabel="epochs of the teacher", ylabel=f"{label}, test")
-    if trajectories:
-        axes[2].legend()
+    for axis in axes[2:]:  # few lines: their names stand at their ends
+        style.label_lines(axis)
     return figure, "Of the teachers' own softmax at T = 1: fully trained, and along checkpoints."
 
 

@@ -2,17 +2,22 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullFormatter
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from kdpipe.analysis.dataframe import get_series_by_seed, group_rows
 from kdpipe.report import style
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
+from kdpipe.report.format import format_si
 from kdpipe.stats.intervals import summarize
+
+# The arrow points up where the text is turned.
+ACCURACY_LABEL = "accuracy on test, %\nhigher is better \u2192"
 
 
 def plot_cost(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw accuracy against the cost of an image, and of training."""
-    kinds = {"scratch": "scratch", "scratch_long": "scratch, longer", "student": "distilled"}
+    kinds = {"scratch": "scratch", "scratch_long": "scratch, longer", "student": "taught"}
     kinds |= {"teacher": "teacher", "ensemble": "ensemble"}
     points = []
     keys = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
@@ -34,19 +39,38 @@ def plot_cost(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     }
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
         visible = table.loc[table[column] > 0]
-        for i, (kind, name) in enumerate(kinds.items()):
+        for kind, name in kinds.items():
             part = visible.loc[visible.kind == kind]
             costs = [summarize([value]) for value in part[column]]
             points = list(zip(costs, part.summary, strict=True))
             if points:
-                style.plot_scatter_ci(axis, points, name, **style.get_series_style(i))
+                style.plot_scatter_ci(axis, points, name, **style.ROLE_STYLES[name])
         front = visible.sort_values([column, "accuracy"], ascending=[True, False])
         front = front.loc[front.accuracy > front.accuracy.shift(fill_value=-1).cummax()]
         axis.step(front[column], front.accuracy, where="post", color="#555555", linewidth=1)
-        axis.set(xscale="log", xlabel=label, ylabel="accuracy on test, %")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set(xscale="log", xlabel=label, ylabel=ACCURACY_LABEL)
+        axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.minorticks_off()
+        _cut_off(axis, visible.accuracy)
     style.add_legend(figure, axes)
-    return figure, "Each point is the mean of a cell; the line joins what nothing cheaper beats."
+    return figure, (
+        "Each point is the mean of a cell; the line joins what nothing cheaper beats. An accuracy "
+        "far below the others is cut off, with a note."
+    )
+
+
+def _cut_off(axis: Axes, accuracies: pd.Series) -> None:
+    """Cut off accuracies far below the others, and say how many."""
+    low, high = accuracies.quantile(0.25), accuracies.quantile(0.75)
+    is_below = accuracies < low - style.FENCE * (high - low)
+    if is_below.any():
+        bottom, top = accuracies[~is_below].min(), accuracies.max()
+        margin = 0.1 * max(top - bottom, 1.0)
+        axis.set_ylim(bottom - margin, top + margin)
+        text = f"{is_below.sum()} below, down to {accuracies.min():.3g}"
+        place: dict = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
+        axis.annotate(text, (0.98, 0.02), fontsize=style.LABEL_SIZE, **place)
 
 
 FIGURE = FigureSpec("Accuracy against cost", 100, plot_cost)

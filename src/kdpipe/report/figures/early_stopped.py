@@ -17,7 +17,7 @@ from kdpipe.report.figure import (
     ERROR_LABEL,
     FigureSpec,
     FigureWithCaption,
-    assign_color_indices,
+    assign_teacher_styles,
     group_by_student,
 )
 
@@ -35,24 +35,23 @@ def plot_early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithC
     if early_rows.empty or not students:
         return None
     figure, axes = style.make_panels(len(students))
-    teachers = assign_color_indices(students, "teacher")
+    teachers = assign_teacher_styles(frame)
     kinds = [("schedule", "-", "full"), ("checkpoint", "--", "none")]
     for axis, (student, part) in zip(axes, students, strict=True):
         style.plot_band(
             axis, get_series_by_seed(filter_rows(frame, kind="scratch", student=student)), "scratch"
         )
         for key, cells in group_rows(part, "teacher"):
-            i = teachers[key["teacher"]]
             for kind, line, fill in kinds:
                 if not (cells.stop_kind == kind).any():
                     continue
                 lengths = filter_rows(cells, stop_kind=[kind, "full"]).sort_values("stop_epochs")
-                offset = style.dodge(i, 4, log=False)
+                offset = style.dodge(list(teachers).index(key["teacher"]), 4, log=False)
                 points = [
                     (k["stop_epochs"] + offset, get_series_by_seed(c))
                     for k, c in group_rows(lengths, "stop_epochs")
                 ]
-                style_args = style.get_series_style(i) | {"linestyle": line, "fillstyle": fill}
+                style_args = teachers[key["teacher"]] | {"linestyle": line, "fillstyle": fill}
                 style.plot_errorbars(axis, points, f"{key['teacher']}, {kind}", **style_args)
         axis.set(title=student, xlabel="epochs of the teacher", ylabel=ERROR_LABEL)
     style.add_legend(figure, axes)

@@ -16,7 +16,7 @@ from kdpipe.stats.intervals import Summary, summarize
 
 KINDS = {
     "scratch": "from scratch",
-    "student": "distilled, as validation chose",
+    "student": "taught, as validation chose",
     "teacher": "teacher",
 }
 AXIS_LABELS = {"ms": "milliseconds for one image", "kB": "size of the file, kB"}
@@ -31,8 +31,9 @@ def plot_files(measured: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaptio
     figure, axes = style.make_panels(2)
     for axis, (unit, label) in zip(axes, AXIS_LABELS.items(), strict=True):
         front = []
-        for i, (kind, label_of_kind) in enumerate(KINDS.items()):
-            style_args = style.get_series_style(i) | {"linestyle": ""}
+        for kind, label_of_kind in KINDS.items():
+            role = "taught" if kind == "student" else kind
+            style_args = style.ROLE_STYLES[role] | {"linestyle": ""}
             pairs = [
                 (name, _measure_files(cell, unit))
                 for cell_kind, name, cell in cells
@@ -52,7 +53,7 @@ def plot_files(measured: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaptio
                     )
                     front += [(x.mean, y.mean) for x, y in points]
         _plot_front(axis, front)
-        axis.set(xscale="log", xlabel=label, ylabel="accuracy on test, %")
+        axis.set(xscale="log", xlabel=label, ylabel="accuracy on test, %\nhigher is better \u2192")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.xaxis.set_major_formatter(lambda number, _: f"{number:,.4g}")
         axis.xaxis.set_minor_locator(NullLocator())

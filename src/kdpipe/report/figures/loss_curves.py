@@ -7,7 +7,12 @@ import pandas as pd
 from kdpipe.analysis.dataframe import filter_rows, group_rows
 from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
-from kdpipe.report.figure import FigureSpec, FigureWithCaption, select_full_teacher_students
+from kdpipe.report.figure import (
+    FigureSpec,
+    FigureWithCaption,
+    assign_method_styles,
+    select_full_teacher_students,
+)
 from kdpipe.stats.intervals import summarize_columns
 
 
@@ -28,16 +33,17 @@ def plot_loss_curves(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
     figure, axes = style.make_panels(3, width=2.9)
     lines = {"scratch": filter_rows(frame, kind="scratch", student=student)}
     lines |= {key["method"]: cell for key, cell in group_rows(rows, "method")}
+    styles = assign_method_styles(frame) | {"scratch": style.ROLE_STYLES["scratch"]}
     for axis, (column, label) in zip(axes, parts.items(), strict=True):
         axis.set(xlabel="epoch", ylabel=label)
-        for i, (name, cell) in enumerate(lines.items()):
+        for name, cell in lines.items():
             if column not in curves or not curves.run.isin(cell.run).any():
                 continue
             values = curves[curves.run.isin(cell.run)].pivot(
                 index="epoch", columns="run", values=column
             )
             values = values.dropna(how="all")
-            style_args: dict[str, Any] = style.get_series_style(i) | {"marker": ""}
+            style_args: dict[str, Any] = styles[name] | {"marker": ""}
             seeds = cell.drop_duplicates("run").set_index("run").seed[values.columns]
             stats = summarize_columns(values.to_numpy(float).T, replicate_ids=seeds.to_numpy(float))
             axis.plot(values.index, [s.mean for s in stats], label=name, **style_args)

@@ -1,6 +1,8 @@
 """CE against KD loss on train, one point for each cell."""
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from kdpipe.analysis.dataframe import (
     get_series_by_seed,
@@ -12,10 +14,13 @@ from kdpipe.report import style
 from kdpipe.report.figure import (
     FigureSpec,
     FigureWithCaption,
-    assign_color_indices,
+    assign_method_styles,
     group_by_student,
 )
 from kdpipe.stats.intervals import summarize
+
+MAX_METHODS = 8  # with a color of their own
+OTHERS_STYLE: dict = {"color": "#bbbbbb", "marker": ".", "zorder": 1}
 
 
 def plot_losses(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
@@ -23,14 +28,18 @@ def plot_losses(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     rows = select_label_trained_teachers(select_direct_students(frame))
     rows = rows.loc[rows.train_kl.notna()]
     cell_of = ["teacher", "stop", "method"]
-    methods = assign_color_indices(group_by_student(rows), "method")
+    methods = assign_method_styles(frame)
     students = [(s, p) for s, p in group_by_student(rows) if len(p.drop_duplicates(cell_of)) > 2]
     if not students:
         return None
     figure, axes = style.make_panels(len(students))
+    shown = _select_methods(rows)
+    rest = rows.loc[~rows.method.isin(shown)].method.nunique()
     for axis, (student, part) in zip(axes, students, strict=True):
-        for key, cells in group_rows(part, "method"):
-            i = methods[key["method"]]
+        ordered = sorted(
+            group_rows(part, "method"), key=lambda item: item[0]["method"] not in shown
+        )
+        for key, cells in ordered:
             points = [
                 (
                     summarize(get_series_by_seed(c, "train_kl")),
@@ -38,10 +47,40 @@ def plot_losses(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
                 )
                 for _, c in group_rows(cells, "teacher", "stop")
             ]
-            style.plot_scatter_ci(axis, points, key["method"], **style.get_series_style(i))
+            name = key["method"]
+            label = name if name in shown else f"{rest} others"
+            look = methods[name] if name in shown else OTHERS_STYLE
+            style.plot_scatter_ci(axis, points, label, **look)
         axis.set(title=student, xlabel="KD loss on train, nat", ylabel="CE on train, nat")
+        for direction in ("x", "y"):
+            _widen(axis, part, direction)
     style.add_legend(figure, axes)
-    return figure, "Each point is the mean of a cell (teacher, stop, method); lower left is best."
+    text = "Each point is the mean of a cell (teacher, stop, method); lower left is best."
+    if rest:
+        text += f" Of {len(shown) + rest} methods those with the lowest CE have a color, and KD."
+    return figure, text
+
+
+def _select_methods(rows: pd.DataFrame) -> list[str]:
+    """Return the methods that have a color of their own: plain KD, and those of the lowest CE."""
+    losses = rows.groupby("method").train_nll.mean().sort_values(kind="stable")
+    kd = set(rows.loc[rows.method_kind == "kd"].method)
+    plain = [name for name in losses.index if name in kd][:1]
+    if len(losses) <= MAX_METHODS + 1:  # one more is no crowd
+        return list(losses.index)
+    return list(dict.fromkeys([*plain, *losses.index]))[:MAX_METHODS]
+
+
+def _widen(axis: Axes, part: pd.DataFrame, direction: str) -> None:
+    """Make an axis logarithmic where most of its cells would stand in a corner."""
+    column = "train_kl" if direction == "x" else "train_nll"
+    means = part.groupby(["teacher", "stop", "method"])[column].mean()
+    if means.max() > style.WIDE_RANGE * means.median() and means.min() > 0:
+        axis.set(**{f"{direction}scale": "log"})
+        scale = axis.xaxis if direction == "x" else axis.yaxis
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5) if direction == "y" else (1,)))
+        scale.set_major_formatter(lambda number, _: f"{number:g}")
+        scale.set_minor_locator(NullLocator())
 
 
 FIGURE = FigureSpec("Cross-entropy against the KD loss", 60, plot_losses)

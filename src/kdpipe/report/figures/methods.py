@@ -16,7 +16,13 @@ from kdpipe.analysis.dataframe import (
 from kdpipe.analysis.selection import MethodArm, build_method_arms, find_plain_kd
 from kdpipe.losses.method import short_label
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption, group_by_student
+from kdpipe.report.figure import (
+    ERROR_LABEL,
+    FigureSpec,
+    FigureWithCaption,
+    assign_teacher_styles,
+    group_by_student,
+)
 from kdpipe.stats.intervals import summarize
 
 MIN_METHODS = 3  # methods in a panel: two are no field
@@ -37,8 +43,7 @@ def plot_methods(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
     if not students:
         return None
     panels = {student: _collect_arms(part) for student, part in students}
-    names = dict.fromkeys(teacher for arms in panels.values() for teacher, _ in arms)
-    teachers = {teacher: i for i, teacher in enumerate(names)}  # of all: one legend serves them
+    teachers = assign_teacher_styles(frame)
     rows = {student: _order_methods(arms) for student, arms in panels.items()}
     max_rows = max(map(len, rows.values()))
     height = 1.3 + max_rows * (0.24 + 0.1 * len({key for arms in panels.values() for key in arms}))
@@ -47,13 +52,13 @@ def plot_methods(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
         scratch = get_series_by_seed(filter_rows(frame, kind="scratch", student=student))
         style.plot_band(axis, scratch, "scratch", upright=True)
         for i, ((teacher, stop), method_arms) in enumerate(arms.items()):
-            style_args = style.get_series_style(teachers[teacher]) | {"linestyle": ""}
+            style_args = teachers[teacher] | {"linestyle": ""}
             kd = find_plain_kd(method_arms)
             if stop == UNTRAINED_STOP:
                 style_args |= {"markerfacecolor": "white"}
             elif kd is not None and len(kd.errors):
                 line = {"color": style_args["color"], "linestyle": "--", "linewidth": 1}
-                axis.axvline(summarize(kd.errors).mean, label=f"plain KD from {teacher}", **line)
+                axis.axvline(summarize(kd.errors).mean, zorder=0, **line)
             positions = [
                 rows[student][arm.name] + (i - (len(arms) - 1) / 2) * 0.2 for arm in method_arms
             ]
@@ -74,7 +79,7 @@ def plot_methods(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
     control = any(stop == UNTRAINED_STOP for arms in panels.values() for _, stop in arms)
     return figure, (
         "Every method at the setting that validation chose, the lowest error on top; the band is "
-        "the student on labels alone, the dashed line plain KD (bold)."
+        "the student on labels alone, a dashed line plain KD (bold) from the teacher of its color."
         + (" Open: the teacher is untrained, a control (far out: an arrow)." if control else "")
         + " Intervals that overlap can hide a paired difference: the table of the methods has them."
     )

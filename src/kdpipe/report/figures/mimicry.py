@@ -6,10 +6,11 @@ from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_row
 from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
 from kdpipe.report.figure import (
-    TEACHER_MACS_LABEL,
     FigureSpec,
     FigureWithCaption,
     group_by_student,
+    place_teachers,
+    scale_teachers,
     select_full_teacher_students,
 )
 
@@ -22,18 +23,19 @@ def plot_mimicry(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
         return None
     figure, axes = style.make_panels(len(students))
     for axis, (student, part) in zip(axes, students, strict=True):
+        places, is_by_cost = place_teachers(part)
         for i, split in enumerate(("train", "test")):
             points = [
                 (
-                    c.teacher_multiply_adds.iloc[0] * style.dodge(i, 2),
+                    style.shift(places[key["teacher"]], i, 2, is_by_cost),
                     get_series_by_seed(c, f"{split}_kd_error"),
                 )
-                for _, c in group_rows(part.sort_values("teacher_rank"), "teacher")
+                for key, c in group_rows(part.sort_values("teacher_rank"), "teacher")
             ]
-            style.plot_errorbars(axis, points, split, **style.get_series_style(i))
-        names = part.drop_duplicates("teacher").sort_values("teacher_rank")
-        axis.set(title=student, xscale="log", xlabel=TEACHER_MACS_LABEL, ylabel="KD error, %")
-        style.set_tick_names(axis, names.teacher_multiply_adds, names.teacher)
+            look = style.ROLE_STYLES[split] | ({} if is_by_cost else {"linestyle": ""})
+            style.plot_errorbars(axis, points, split, **look)
+        axis.set(title=student, ylabel="KD error, %\n\u2190 closer to the teacher")
+        scale_teachers(axis, places, is_by_cost)
     style.add_legend(figure, axes)
     return figure, "Share of images that student and teacher classify differently, full KD."
 

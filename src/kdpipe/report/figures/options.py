@@ -14,7 +14,7 @@ from kdpipe.report.format import format_stop
 from kdpipe.stats.intervals import summarize
 
 MAX_OPTIONS = 24  # options in a panel
-LINE_LENGTH = 44  # in a line of a name
+LINE_LENGTH = 36  # in a line of a name
 
 
 def plot_options(
@@ -34,7 +34,7 @@ def plot_options(
     if not panels:
         return None
     heights = [0.9 + 0.27 * min(len(rows), MAX_OPTIONS) for *_, rows in panels]
-    figure, axes = style.make_panels(len(panels), width=6.4, across=1, heights=heights)
+    figure, axes = style.make_panels(len(panels), width=5.2, across=1, heights=heights)
     has_band = False
     for axis, (student, part, rows) in zip(axes, panels, strict=True):
         taught = filter_rows(part, side="taught")
@@ -45,7 +45,8 @@ def plot_options(
             label = "from scratch, as long as the student"
             style.plot_band(axis, scratch_errors, label, upright=True)
         visible = _select_visible(rows)
-        for i, (kind, label) in enumerate((("labels", "from scratch"), ("taught", "taught"))):
+        sides = {"labels": ("scratch", "from scratch"), "taught": ("taught", "taught")}
+        for kind, (role, label) in sides.items():
             points: list[tuple[pd.Series, float]] = [
                 (errors, position)
                 for position, (row_kind, _, errors, _, is_chosen) in enumerate(visible)
@@ -53,14 +54,17 @@ def plot_options(
             ]
             if points:
                 style.plot_horizontal_ci(
-                    axis, points, label, **style.get_series_style(i) | {"linestyle": ""}
+                    axis, points, label, **style.ROLE_STYLES[role] | {"linestyle": ""}
                 )
         for position, (_, _, errors, _, is_chosen) in enumerate(visible):
             if is_chosen:
-                marker_style = {"color": style.COLORS[-1], "marker": "*", "markersize": 12}
+                marker_style = {"color": style.SHIPPED_COLOR, "marker": "*", "markersize": 12}
                 style.plot_horizontal_ci(
                     axis, [(errors, position)], "to ship", **marker_style, linestyle=""
                 )
+        stats = [summarize(errors) for _, _, errors, *_ in visible]
+        style.scale_errors(axis, stats, along="x")
+        style.mark_beyond(axis, [(s.mean, position) for position, s in enumerate(stats)])
         names = [_wrap_label(name) for _, name, *_ in visible]
         axis.set_yticks(range(len(names)), names)
         for tick, (*_, is_chosen) in zip(axis.get_yticklabels(), visible, strict=True):

@@ -4,6 +4,8 @@ There is one line for each path of a method, from the teacher at its head to the
 that a chain stands above the single step it is compared with.
 """
 
+import textwrap
+
 import pandas as pd
 
 from kdpipe.analysis.dataframe import PATH_SEPARATOR, filter_rows, get_series_by_seed, group_rows
@@ -13,6 +15,7 @@ from kdpipe.report.format import format_estimate
 from kdpipe.stats.intervals import summarize
 
 MAX_PATHS = 14  # rows
+LINE_LENGTH = 15  # in a line of a name
 
 
 def plot_paths(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
@@ -21,17 +24,26 @@ def plot_paths(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     if not lines:
         return None
     longest = max(len(nodes) for _, nodes in lines)
+    lines = [
+        (method, [(textwrap.fill(name, LINE_LENGTH), error) for name, error in nodes])
+        for method, nodes in lines
+    ]
+    row_height = 0.62 if all("\n" not in n for _, nodes in lines for n, _ in nodes) else 0.9
     figure, (axis,) = style.make_panels(
-        1, width=max(5.2, 1.05 * longest), height=0.62 * len(lines) + 0.5
+        1, width=max(4.6, 1.1 * (longest + 0.5)), height=row_height * len(lines) + 0.5
     )
     axis.set(xlim=(-0.9, longest - 0.4), ylim=(len(lines) - 0.4, -0.6))
     axis.set_axis_off()
     for y, (method, nodes) in enumerate(lines):
         axis.text(-0.85, y, method, va="center", fontsize=8, style="italic")
         for x, (name, error) in enumerate(nodes):
-            box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "#0072B2"}
+            box = {
+                "boxstyle": "round,pad=0.35",
+                "facecolor": "white",
+                "edgecolor": style.ROLE_STYLES["taught"]["color"],
+            }
             if x == 0:
-                box |= {"edgecolor": "#D55E00", "linestyle": "--"}
+                box |= {"edgecolor": style.ROLE_STYLES["teacher"]["color"], "linestyle": "--"}
             axis.text(x, y, f"{name}\n{error}", ha="center", va="center", fontsize=8, bbox=box)
             if x:
                 arrow = {"arrowstyle": "->", "color": "#555555", "shrinkA": 36, "shrinkB": 36}

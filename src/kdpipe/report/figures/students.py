@@ -40,37 +40,34 @@ def plot_students(frame, curves) -> FigureWithCaption:
         name for name, *_ in scratch
     }  # as a teacher such a network is its run from scratch
     kinds = {
-        "from scratch": scratch,
-        "taught, as validation chose": distilled,
+        "scratch": scratch,
+        "taught": distilled,
         "teacher": [item for item in teachers if item[0] not in scratch_names],
     }
+    labels = {"scratch": "from scratch", "taught": "taught, as validation chose"}
     costs = {name: cost for points in kinds.values() for name, cost, _ in points}
     if not distilled or len(costs) < MIN_NETWORKS:
         return None
     figure, (axis,) = style.make_panels(1, width=3.4, height=4.2)
-    for i, (label, points) in enumerate(kinds.items()):
+    for i, (kind, points) in enumerate(kinds.items()):
         offset = style.dodge(i, len(kinds))
         positions = [(summarize([cost * offset]), s) for _, cost, s in points if s.n]
         if positions:
-            style.plot_scatter_ci(axis, positions, label, **style.get_series_style(i))
-    for name, cost in costs.items():
-        mean_errors = [
-            s.mean for points in kinds.values() for item, _, s in points if item == name and s.n
-        ]
-        if mean_errors:
-            text_style = {
-                "textcoords": "offset points",
-                "xytext": (7, 0),
-                "va": "center",
-                "fontsize": 8,
-            }
-            axis.annotate(name, (cost, sum(mean_errors) / len(mean_errors)), **text_style)
+            style.plot_scatter_ci(
+                axis, positions, labels.get(kind, kind), **style.ROLE_STYLES[kind]
+            )
     axis.set(xscale="log", xlabel="multiply-adds for one image", ylabel=ERROR_LABEL)
     cost_ratio = max(costs.values()) / min(costs.values())
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if cost_ratio < 30 else (1, 3)))
     axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.margins(x=0.15)
+    style.scale_errors(axis, [s for points in kinds.values() for *_, s in points])
+    lowest = {
+        name: min(s.mean for points in kinds.values() for item, _, s in points if item == name)
+        for name in costs
+    }
+    style.label_points(axis, [(name, costs[name], error) for name, error in lowest.items()])
     style.add_legend(figure, [axis])
     return (
         figure,

@@ -11,7 +11,14 @@ from kdpipe.analysis.teacher_quality import (
     select_taught_cells,
 )
 from kdpipe.report import style
-from kdpipe.report.figure import MAX_PANELS, FigureSpec, FigureWithCaption
+from kdpipe.report.figure import (
+    ERROR_LABEL,
+    MAX_PANELS,
+    FigureSpec,
+    FigureWithCaption,
+    assign_teacher_styles,
+)
+from kdpipe.stats.intervals import summarize
 
 
 def plot_teacher_nll(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
@@ -30,22 +37,32 @@ def plot_teacher_nll(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
     if not students:
         return None
     figure, axes = style.make_panels(len(students))
-    teachers = list(dict.fromkeys(rows.teacher))
+    teachers = assign_teacher_styles(frame)
     for axis, (student, cells) in zip(axes, students, strict=False):
         for teacher, of_teacher in group_rows(cells, "teacher"):
             points = [
                 (float(pd.Series(cell[MEASURE]).mean()), get_series_by_seed(cell))
                 for _, cell in group_rows(of_teacher, "stop")
             ]
-            series_style = style.get_series_style(teachers.index(teacher["teacher"]))
+            series_style = teachers[teacher["teacher"]]
             style.plot_errorbars(
                 axis, points, teacher["teacher"], **series_style | {"linestyle": "none"}
             )
         axis.set(
             title=student,
             xlabel="NLL of the teacher on validation, nat",
-            ylabel="test error of the student, %",
+            ylabel=ERROR_LABEL,
         )
+        stops = [cell for _, cell in group_rows(cells, "teacher", "stop")]
+        errors = [summarize(get_series_by_seed(cell)) for cell in stops]
+        cut_off = style.scale_errors(axis, errors)
+        shown = [
+            float(pd.Series(cell[MEASURE]).mean())
+            for cell, error in zip(stops, errors, strict=True)
+            if error.n and error.mean not in cut_off
+        ]
+        margin = 0.06 * (max(shown) - min(shown))
+        axis.set_xlim(min(shown) - margin, max(shown) + margin)
     style.add_legend(figure, axes)
     return figure, (
         "A point for each stop of a teacher, with KD to the end; without untrained teachers. Claim "

@@ -21,7 +21,12 @@ from kdpipe.analysis.dataframe import (
 )
 from kdpipe.losses.method import is_plain_kd, short_label
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption
+from kdpipe.report.figure import (
+    ERROR_LABEL,
+    FigureSpec,
+    FigureWithCaption,
+    assign_method_styles,
+)
 
 WRN = re.compile(r"wrn(\d+)-(\d*\.?\d+)")
 MAX_STUDENTS = 4  # students
@@ -48,7 +53,12 @@ def plot_teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCa
     panels_per_student = len(panels) / len(
         students
     )  # a row for each student, where all have the same panels
-    labels = {m: i for i, m in enumerate(dict.fromkeys(m for _, p in students for m in p.label))}
+    methods = assign_method_styles(frame)
+    labels = {
+        label: methods[method]
+        for _, part in students
+        for label, method in zip(part.label, part.method, strict=True)
+    }
     figure, axes = style.make_panels(
         len(panels), across=int(panels_per_student) if panels_per_student in (1, 2, 3) else None
     )
@@ -97,7 +107,7 @@ def _format_label(method: str, kind: str) -> str:
     return method if is_plain_kd(kind) else f"{method} ({short_label(kind)})"
 
 
-def _plot_panel(axis: Axes, panel_rows: pd.DataFrame, kind: str, labels: dict[str, int]) -> None:
+def _plot_panel(axis: Axes, panel_rows: pd.DataFrame, kind: str, labels: dict[str, dict]) -> None:
     """Plot one line for each method, and for each width (or depth) that is fixed."""
     fixed_column = {DEPTH: "wide", WIDTH: "deep"}.get(kind)
     fixed = sorted(set(panel_rows[fixed_column])) if fixed_column else [None]
@@ -119,9 +129,10 @@ def _plot_panel(axis: Axes, panel_rows: pd.DataFrame, kind: str, labels: dict[st
             for group_key, cell in group_rows(rows.sort_values(kind), kind, "teacher")
         ]
         name = label if len(fixed) == 1 else f"{label}, {form.format(value)}"
-        style_args = style.get_series_style(labels[label])
+        style_args = dict(labels[label])
+        first_line = style.LINE_STYLES.index(style_args["linestyle"])
         style_args["linestyle"] = style.LINE_STYLES[
-            (labels[label] + fixed.index(value)) % len(style.LINE_STYLES)
+            (first_line + fixed.index(value)) % len(style.LINE_STYLES)
         ]
         if fixed_column and fixed.index(value):
             style_args["fillstyle"] = "none"

@@ -8,7 +8,7 @@ from kdpipe.report.figure import (
     ERROR_LABEL,
     FigureSpec,
     FigureWithCaption,
-    assign_color_indices,
+    assign_teacher_styles,
     group_by_student,
     select_full_teacher_students,
 )
@@ -19,7 +19,7 @@ def plot_temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
     rows = filter_rows(select_full_teacher_students(frame), method_kind="kd")
     sweeps = rows.groupby(["student", "teacher"]).temperature.transform("nunique") > 1
     students = group_by_student(rows.loc[sweeps])
-    teachers = assign_color_indices(students, "teacher")
+    teachers = assign_teacher_styles(frame)
     if not students:
         return None
     figure, axes = style.make_panels(len(students))
@@ -28,8 +28,7 @@ def plot_temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
             axis, get_series_by_seed(filter_rows(frame, kind="scratch", student=student)), "scratch"
         )
         for key, cells in group_rows(part, "teacher"):
-            i = teachers[key["teacher"]]
-            offset = style.dodge(i, len(teachers))
+            offset = style.dodge(list(teachers).index(key["teacher"]), len(teachers))
             points = [
                 (
                     group_key["temperature"] * offset,
@@ -37,7 +36,7 @@ def plot_temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
                 )
                 for group_key, cell in group_rows(cells.sort_values("temperature"), "temperature")
             ]
-            style.plot_errorbars(axis, points, key["teacher"], **style.get_series_style(i))
+            style.plot_errorbars(axis, points, key["teacher"], **teachers[key["teacher"]])
         values = sorted(part.temperature.unique())
         axis.set(title=student, xscale="log", xlabel="temperature", ylabel=ERROR_LABEL)
         style.set_tick_names(axis, values, [f"{value:g}" for value in values], rotate=False)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
@@ -17,13 +16,12 @@ from kdpipe.report.format import format_si, format_stop
 from kdpipe.stats.intervals import Summary, summarize
 
 PRICE_LABELS = {
-    "with_teachers": "with the training of all it learned from",
-    "with_answers": "with its teacher's answers alone",
+    "with_teachers": "all training",
+    "with_answers": "the teacher's answers",
 }
+MAX_NAMES = 5  # of points that nothing cheaper beats
 MAX_WAYS = 6  # lines of ways that have several lengths; others are points
-WIDE_RANGE = 5.0  # the largest error by the smallest, from which on the axis is logarithmic
-FENCE = 3.0  # errors so many interquartile ranges above the upper quartile are cut off
-STAR_STYLE: dict = {"color": "#000000", "marker": "*", "markersize": 13, "linestyle": ""}
+STAR_STYLE: dict = {"color": style.SHIPPED_COLOR, "marker": "*", "markersize": 13, "linestyle": ""}
 
 
 class Point(NamedTuple):
@@ -49,7 +47,7 @@ def plot_training_price(
     panels = panels[: MAX_PANELS // 2]
     if not panels:
         return None
-    figure, axes = style.make_panels(2 * len(panels), width=4.6, height=3.6, across=2)
+    figure, axes = style.make_panels(2 * len(panels), width=3.8, height=3.4, across=2)
     for row, (student, points) in enumerate(panels):
         for axis, (price, label) in zip(
             axes[2 * row : 2 * row + 2], PRICE_LABELS.items(), strict=True
@@ -61,14 +59,16 @@ def plot_training_price(
             axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.margins(x=0.12, y=0.12)
-            _scale_errors(axis, [point.errors.mean for point in points])
+            style.scale_errors(axis, [point.errors for point in points])
             axis.minorticks_off()
+            _name_front(axis, points, price)
     style.add_legend(figure, axes)
     return figure, (
-        "Each way of training at its price, one line a way over its lengths; the star is what to "
-        "ship. The grey steps join what nothing cheaper beats, each step with its name. Ways were "
-        "drawn on test and chosen on validation. An error far above the others is cut off, with a "
-        "note."
+        "Each way of training at its price: with the training of all that it learned from (left), "
+        "and with its teacher's answers alone (right). One line a way over its lengths; the star "
+        "is what to ship. The grey steps join what nothing cheaper beats, with the names of its "
+        "points. Ways were drawn on test and chosen on validation. An error far above the others "
+        "is cut off, with a note."
     )
 
 
@@ -119,15 +119,17 @@ def _plot_ways(axis: Axes, points: list[Point], price: str) -> None:
     lines = [items for items in taught if len(items) > 1][:MAX_WAYS]
     rest = [point for items in taught if items not in lines for point in items]
     # One color for each side, on this figure as on the others; markers tell the ways apart.
-    series = [(0, 0, "on labels alone", items, "-") for items in on_labels]
-    series.append((1, 1, "taught, one length", rest, ""))
-    series += [(1, i, f"taught: {items[0].name}", items, "-") for i, items in enumerate(lines, 2)]
-    for color, marker, label, items, linestyle in series:
+    series = [("scratch", 0, "on labels alone", items, "-") for items in on_labels]
+    series.append(("taught", 1, "taught, one length", rest, ""))
+    series += [
+        ("taught", i, f"taught: {items[0].name}", items, "-") for i, items in enumerate(lines, 2)
+    ]
+    for role, marker, label, items, linestyle in series:
         if items:
             items = sorted(items, key=lambda point: point.prices[price])
             halves = [h if (h := point.errors.half_width) == h else 0 for point in items]
             look: dict = {
-                "color": style.COLORS[color],
+                "color": style.ROLE_STYLES[role]["color"],
                 "marker": style.MARKERS[marker % len(style.MARKERS)],
             }
             look |= {"linestyle": linestyle, "capsize": 2, "elinewidth": 0.8, "alpha": 0.85}
@@ -140,41 +142,29 @@ def _plot_ways(axis: Axes, points: list[Point], price: str) -> None:
 
 
 def _plot_front(axis: Axes, points: list[Point], price: str) -> None:
-    """Plot and name what nothing cheaper beats."""
+    """Plot what nothing cheaper beats."""
+    front = _select_front(points, price)
+    xs, ys = [p.prices[price] for p in front], [p.errors.mean for p in front]
+    style_args = {"color": "#777777", "linewidth": 1, "zorder": 0}
+    axis.step(xs, ys, where="post", label="nothing cheaper is better", **style_args)
+
+
+def _name_front(axis: Axes, points: list[Point], price: str) -> None:
+    """Name what nothing cheaper beats; of many such points the cheapest and the best ones."""
+    front = _select_front(points, price)
+    named = front if len(front) <= MAX_NAMES else [*front[:2], *front[2 - MAX_NAMES :]]
+    box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
+    labels = [(point.name, point.prices[price], point.errors.mean) for point in named]
+    style.label_points(axis, labels, fontsize=7, bbox=box)
+
+
+def _select_front(points: list[Point], price: str) -> list[Point]:
+    """Return the points that nothing cheaper beats, the cheapest first."""
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.prices[price], point.errors.mean)):
         if not front or point.errors.mean < front[-1].errors.mean:
             front.append(point)
-    xs, ys = [p.prices[price] for p in front], [p.errors.mean for p in front]
-    style_args = {"color": "#777777", "linewidth": 1, "zorder": 0}
-    axis.step(xs, ys, where="post", label="nothing cheaper is better", **style_args)
-    for i, point in enumerate(front):
-        axis.annotate(
-            point.name,
-            (point.prices[price], point.errors.mean),
-            textcoords="offset points",
-            xytext=(5, -11 - 9 * (i % 3)),  # neighbors stand below each other
-            fontsize=7,
-            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1},
-        )
-
-
-def _scale_errors(axis: Axes, errors: list[float]) -> None:
-    """Cut off errors far above the others, and say how many; draw a wide range as logarithms."""
-    low, high = np.quantile(errors, [0.25, 0.75])
-    top = high + FENCE * (high - low)
-    above = [error for error in errors if error > top]
-    largest_shown = max(error for error in errors if error <= top)
-    if largest_shown > WIDE_RANGE * min(errors) > 0:
-        axis.set_yscale("log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
-    elif above:
-        bottom = axis.get_ylim()[0]
-        axis.set_ylim(bottom, largest_shown + 0.15 * (largest_shown - bottom))
-        text = f"{len(above)} above, up to {max(above):.3g}"
-        position: dict = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
-        axis.annotate(text, (0.98, 0.97), fontsize=7, **position)
+    return front
 
 
 FIGURE = FigureSpec(
