@@ -166,6 +166,9 @@ class KnownDataset:
     index_folder : callable or None
         Maps the card and a folder to the arrays `cache.INDEX_NAMES`. Raises DataError if the
         folder does not match the card.
+    class_names : tuple of str
+        The names of the classes, for reports. They are no part of the card, from which records
+        and exports take theirs; empty where classes are known by their numbers.
     """
 
     card: DatasetCard
@@ -174,6 +177,7 @@ class KnownDataset:
     read: Callable[[dict[str, bytes]], dict] | None = None
     downloads: Callable[[], list[Download]] = list
     index_folder: Callable[[DatasetCard, Path], dict] | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def list_datasets() -> list[str]:
@@ -184,6 +188,13 @@ def list_datasets() -> list[str]:
 def get_dataset(name: str) -> KnownDataset:
     """Return the built-in data set with a name."""
     return registry.load_object(DATASETS_PACKAGE, name.replace("-", "_"), "DATASET", KnownDataset)
+
+
+def get_class_names(card: DatasetCard) -> tuple[str, ...]:
+    """Return the names of the classes of a data set; empty where they are numbers."""
+    if card.class_names or card.name not in list_datasets():
+        return card.class_names
+    return get_dataset(card.name).class_names
 
 
 def get_data_revision(name: str) -> int:

@@ -26,6 +26,7 @@ from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.analysis.search import rounds, uncertainty
 from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
 from kdpipe.config import paths
+from kdpipe.data.cards import get_class_names
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.pydantic_base import DOTTED_PATTERN
@@ -294,7 +295,7 @@ def _judge(
     class_errors = per_class.compute_per_class_errors(
         normalize_frame(frame), recommendations, image_errors[eval_at], interim
     )
-    class_names = plan.card.class_names
+    class_names = get_class_names(plan.card)
     analysis = Analysis(recommendations, verdicts, class_errors, class_names)
     search_figures, search_sentences = list[RenderedFigure](), list[str]()
     if (search_state := rounds.get_search_state(study, store)) is not None:

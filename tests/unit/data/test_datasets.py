@@ -45,6 +45,18 @@ def test_a_set_and_its_card(name, tmp_path):
     assert bool(known.downloads()) == bool(known.files)
 
 
+def test_reports_name_classes_and_cards_stay_as_they_were():
+    names = {name: cards.get_dataset(name).class_names for name in cards.list_datasets()}
+    assert all(len(n) in (0, cards.load_known_card(key).classes) for key, n in names.items())
+    assert names["fashion-mnist"][9] == "Ankle boot" and names["cifar10"][3] == "cat"
+    assert names["cifar100"] == tuple(sorted(set(names["cifar100"])))  # as its labels are
+    card = cards.load_known_card("fashion-mnist")
+    assert card.class_names == () and cards.get_class_names(card) == names["fashion-mnist"]
+    own = dataclasses.replace(card, name="shoes", class_names=("a",))
+    assert cards.get_class_names(own) == ("a",)
+    assert cards.get_class_names(dataclasses.replace(own, class_names=())) == ()
+
+
 def test_each_set_is_read_by_a_test():
     """Published files as they are made here; what a library carries, here; a stream by name."""
     published = {name for name in cards.list_datasets() if cards.get_dataset(name).files}

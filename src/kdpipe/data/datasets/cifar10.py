@@ -40,4 +40,8 @@ DATASET = KnownDataset(
     files=(*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
     read=read_arrays,
     downloads=list_downloads,
+    class_names=(
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    ),
 )

@@ -2,6 +2,18 @@
 
 from kdpipe.data.cards import DatasetCard, Download, KnownDataset
 
+# In the order of the labels, as the file `meta` of the archive has them.
+CLASS_NAMES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
+crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo
+keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse
+mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy
+porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
+snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television
+tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
 
 def read_arrays(content: dict[str, bytes]) -> dict:
     """Return the arrays of the batches, with their fine labels."""
@@ -36,4 +48,5 @@ DATASET = KnownDataset(
     files=("train", "test"),
     read=read_arrays,
     downloads=list_downloads,
+    class_names=tuple(CLASS_NAMES.split()),
 )

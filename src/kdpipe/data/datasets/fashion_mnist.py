@@ -41,4 +41,8 @@ DATASET = KnownDataset(
     ),
     read=read_arrays,
     downloads=list_downloads,
+    class_names=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
 )
