@@ -653,6 +653,12 @@ def find_best_recommendation(recommendations: list[Recommendation]) -> Recommend
     return recommendations[min(shipped)[2]] if shipped else None
 
 
+def put_best_first(recommendations: list[Recommendation]) -> list[Recommendation]:
+    """Return the recommendations with the one that `--best` means first, the others as they are."""
+    best = find_best_recommendation(recommendations)
+    return sorted(recommendations, key=lambda item: item is not best)
+
+
 # --- Comparisons
 
 

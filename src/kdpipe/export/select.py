@@ -13,8 +13,9 @@ than the best of them (95 %, over the validation images); or another one that is
 `FILE_RULES`.
 """
 
+import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,10 +27,12 @@ from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.errors import KdpipeError
 from kdpipe.plan.nodes import Plan, Run
+from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import Store
 from kdpipe.stats.proportions import estimate_paired_difference
 from kdpipe.text import did_you_mean
 
+PUBLISHED_EXPORTS = "export"  # beside a published report: folders of runs that it recommends
 FileRule = Literal["fastest", "smallest", "most accurate"]
 # What each means, in the words of the card.
 FILE_RULES: dict[FileRule, str] = {
@@ -206,6 +209,71 @@ def find_candidates(
     return export_candidates + [
         ExportCandidate(plan.runs[run], records[run], None) for run in others if run in records
     ]
+
+
+def take_trained_records(
+    candidates: list[ExportCandidate], store: Store, records_store: Store, study_file: str
+) -> list[ExportCandidate]:
+    """Return candidates with the records of a results folder in which they were trained again.
+
+    Parameters
+    ----------
+    candidates : list of ExportCandidate
+        Chosen by the records of a published report.
+    store : Store
+        The results folder with the weights.
+    records_store : Store
+        The results folder by which they were chosen, for the message.
+    study_file : str
+        The study's file, for the message.
+
+    Raises
+    ------
+    KdpipeError
+        If one of them is not there.
+    """
+    trained_records = store.load_records("runs")
+    for candidate in candidates:
+        if candidate.run.name not in trained_records:
+            raise KdpipeError(
+                f"--trained {store.root}: there is no run {candidate.run.name}: "
+                f"{_describe_retraining(candidate.run.name, records_store, study_file)}"
+            )
+    return [replace(item, record=trained_records[item.run.name]) for item in candidates]
+
+
+def require_weights(candidates: list[ExportCandidate], store: Store, study_file: str) -> None:
+    """Raise KdpipeError if a finished run has its line in an archive, but no folder with weights.
+
+    Parameters
+    ----------
+    candidates : list of ExportCandidate
+        The runs that may be exported.
+    store : Store
+        The results folder.
+    study_file : str
+        The study's file, for the message.
+    """
+    for candidate in candidates:
+        name = candidate.run.name
+        if candidate.record["status"] != "done" or store.run(name).exists():
+            continue
+        message = f"{store.root} has the record of {name}, but no weights"
+        exported = store.root / PUBLISHED_EXPORTS / name
+        if exported.is_dir():
+            command = shlex.join(["kdpipe", "predict", str(exported), "IMAGE"])
+            message += f". It is exported already: {exported} (`{command}`). To export it again"
+        raise KdpipeError(f"{message}: {_describe_retraining(name, store, study_file)}")
+
+
+def _describe_retraining(name: str, records_store: Store, study_file: str) -> str:
+    """Return the two commands that train a run of a published study again and export it."""
+    record = str(Store().run(name) / RECORD_FILE)
+    train = shlex.join(["kdpipe", "run", study_file, "--cores", "2", record])
+    records, weights = str(records_store.root), str(Store().root)
+    options = ["--results", records, "--trained", weights]
+    export = shlex.join(["kdpipe", "export", study_file, name, *options])
+    return f"`{train}` trains it by its recorded spec, then `{export}` exports it"
 
 
 def _select_other_networks(

@@ -33,7 +33,12 @@ from kdpipe.analysis.dataframe import POST_HOC_KINDS
 from kdpipe.analysis.eval_point import EVAL_POINT_TEXT
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT
 from kdpipe.analysis.preregistration import registration
-from kdpipe.analysis.recommendation import Candidate, PairedGain, Recommendation
+from kdpipe.analysis.recommendation import (
+    Candidate,
+    PairedGain,
+    Recommendation,
+    put_best_first,
+)
 from kdpipe.analysis.teacher_to_ship import TeacherToShip
 from kdpipe.config.schema import Study
 from kdpipe.plan.nodes import Plan
@@ -96,6 +101,33 @@ MARKS_OF_DIFFERENCES = ("better", "worse", "cannot tell", "no spread")
 
 
 @dataclass(frozen=True)
+class ExportedFolder:
+    """The exported folder of a run that a published report recommends.
+
+    Attributes
+    ----------
+    link : str
+        The folder, seen from the page.
+    path : str
+        The folder, seen from where the report was rendered, for commands.
+    size : int
+        In bytes.
+    text : str
+        Whether its weights are those of the record, and both errors if not.
+    """
+
+    link: str
+    path: str
+    size: int
+    text: str
+
+    @property
+    def command(self) -> str:
+        """Return the command that classifies an image with it."""
+        return shlex.join(["kdpipe", "predict", self.path, "IMAGE"])
+
+
+@dataclass(frozen=True)
 class ReportContext:
     """All that the page of a study shows.
 
@@ -139,6 +171,10 @@ class ReportContext:
         A teacher that makes a student unnecessary if it is small enough.
     teacher_rounding : str
         How far the outputs of teachers in bfloat16 are from float32; empty if there are none.
+    exported : dict
+        By student, the exported folder beside the page, where there is one.
+    results : str or None
+        The folder of the records, where it is no folder with weights: that of a published report.
     """
 
     plan: Plan
@@ -161,15 +197,34 @@ class ReportContext:
     study_file: str = "STUDY"
     teacher: TeacherToShip | None = None
     teacher_rounding: str = ""
+    exported: dict[str, ExportedFolder] = field(default_factory=dict)
+    results: str | None = None
 
     @property
     def teacher_text(self) -> str:
         """Return the sentences on the teacher; empty where there is none."""
         return describe_teacher_to_ship(self.teacher, self.study_file) if self.teacher else ""
 
-    def format_export(self, run: str) -> str:
-        """Return the command that exports a run."""
-        return shlex.join(["kdpipe", "export", self.study_file, run])
+    @property
+    def best_first(self) -> list[Recommendation]:
+        """Return the recommendations, the one that `kdpipe export` takes first."""
+        return put_best_first(self.recommendations)
+
+    def list_export_commands(self, run: str) -> list[str]:
+        """Return the commands that export a run, from its records alone in a published report."""
+        export = ["kdpipe", "export", self.study_file, run]
+        if self.results is None:
+            return [shlex.join(export)]
+        train = [
+            "kdpipe",
+            "run",
+            self.study_file,
+            "--cores",
+            "2",
+            f"results/runs/{run}/record.json",
+        ]
+        export += ["--results", self.results, "--trained", "results"]
+        return [shlex.join(train), shlex.join(export)]
 
 
 # --- HTML
@@ -220,10 +275,12 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         summary=describe_study(report),
         registration_summary=describe_registration_status(report),
         lost_runs=list_lost_runs(report.frame),
-        headlines=[(item, format_headline(item)) for item in report.recommendations],
+        headlines=[(item, format_headline(item)) for item in report.best_first],
         best_text=describe_best(report.recommendations),
         list_candidates=list_candidates,
         describe_candidate=describe_candidate,
+        describe_publication=describe_publication,
+        format_si=format_si,
         describe_choice=describe_choice,
         describe_decision_gain=describe_decision_gain,
         describe_break_even=describe_break_even,
@@ -388,7 +445,7 @@ def _format_points(rows: pd.DataFrame, column: str, last: int, top: float) -> st
 
 def render_markdown(report: ReportContext) -> str:
     """Return the page as Markdown, all of index.md but its last line."""
-    recommendations = report.recommendations
+    recommendations = report.best_first
     facts = (f"- {name}: {escape_markdown(value)}" for name, value in list_facts(report))
     parts = [f"# {escape_markdown(report.plan.study.study)}", "## What to ship"]
     parts += [_format_decision(item, report) for item in recommendations]
@@ -421,12 +478,18 @@ def _format_decision(recommendation: Recommendation, report: ReportContext) -> s
     lines = [f"**{escape_markdown(format_headline(recommendation))}**"]
     if other_text := describe_other_recommendation(recommendation):
         lines.append(escape_markdown(other_text))
-    if recommendation.student in report.weight_paths:
-        path = report.weight_paths[recommendation.student]
+    if exported := report.exported.get(recommendation.student):
         lines.append(
-            "Weights of the seed that is best on validation, in the results: "
-            f"{escape_markdown(path)}. "
-            f"Files to ship: `{report.format_export(Path(path).parts[1])}`"
+            f"[Files to ship]({exported.link}) ({format_si(exported.size)}B), of the seed that is "
+            f"best on validation. {escape_markdown(exported.text)} `{exported.command}`"
+        )
+    elif recommendation.student in report.weight_paths:
+        path = report.weight_paths[recommendation.student]
+        commands = "`, then `".join(report.list_export_commands(Path(path).parts[1]))
+        where = ", in the folder of results" if report.results is None else ""
+        lines.append(
+            f"Weights of the seed that is best on validation{where}: {escape_markdown(path)}. "
+            f"{describe_publication(report)}Files to ship: `{commands}`"
         )
     return "\n\n".join(lines)
 
@@ -556,6 +619,13 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
             )
         )
     return facts
+
+
+def describe_publication(report: ReportContext) -> str:
+    """Return that weights are not published, where a page stands beside its records."""
+    if report.results is None:
+        return ""
+    return "Weights are not published: the first command trains them by the recorded spec. "
 
 
 def describe_study(report: ReportContext) -> str:

@@ -27,6 +27,8 @@ from kdpipe.analysis.search import rounds, uncertainty
 from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
 from kdpipe.config import paths
 from kdpipe.data.cards import get_class_names
+from kdpipe.errors import StoreError
+from kdpipe.export.select import PUBLISHED_EXPORTS
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.pydantic_base import DOTTED_PATTERN
@@ -98,7 +100,13 @@ def render_report(
     digest = fingerprint.compute_digest(plan, store)
     inputs = fingerprint.compute_inputs_digest(plan, store, study_file, digest)
     report, frame = collect_context(plan, store, worker_count)
-    report = replace(report, study_file=study_file)
+    is_published = store.root.absolute() == folder.absolute()
+    report = replace(
+        report,
+        study_file=study_file,
+        exported=_find_exported(report, store, folder) if is_published else {},
+        results=str(folder) if is_published else None,
+    )
     files = {
         folder / name: content for name, content in _render_files(report, frame, digest).items()
     }
@@ -106,7 +114,7 @@ def render_report(
     if custom_files := _list_custom_files(custom_names):
         listing = "".join(f"{name}\n" for name in custom_files)
         files[folder / fingerprint.CUSTOM_FILES_LIST] = listing.encode()
-    if store.root.absolute() != folder.absolute():  # else it is published, and git has its digests
+    if not is_published:  # else git has its digests
         if inputs is not None:
             files[folder / fingerprint.INPUTS_FILE] = f"{inputs}\n".encode()
         contents = {str(path.relative_to(folder)): content for path, content in files.items()}
@@ -120,6 +128,47 @@ def render_report(
     for line in (*report.plugin_errors, *store.altered["runs"].values()):
         print(f"kdpipe: {escape_lines(line)}", file=sys.stderr)
     return folder
+
+
+def _find_exported(
+    report: ReportContext, store: Store, folder: Path
+) -> dict[str, page.ExportedFolder]:
+    """Return by student the exported folder of its run in a published report.
+
+    Its run was trained again, since weights are not published.
+    """
+    exported = {}
+    for student, path in report.weight_paths.items():
+        name = Path(path).parts[1]
+        place = folder / PUBLISHED_EXPORTS / name
+        try:
+            config = json.loads((place / "config.json").read_bytes())
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            raise StoreError(
+                f"{place}/config.json is damaged: restore the folder, or remove it"
+            ) from None
+        recorded = store.load_records("runs")[name]["files"]
+        trained = config["files"]["model.safetensors"]["sha256"]
+        text = "Its run was trained again from the recorded spec"
+        if trained in {info["sha256"] for info in recorded.values()}:
+            text += ": the weights have its checksum."
+        else:
+            recorded_error = float(report.frame.test_error[report.frame.run == name].iloc[0])
+            measured = config["measured"]
+            error = 100 - measured["files"]["model.onnx"]["accuracy"][0]
+            text += (
+                f", on {measured['processor']}, and the weights are others: test error "
+                f"{error:.2f} %, {recorded_error:.2f} % in the record."
+            )
+        exported[student] = page.ExportedFolder(
+            link=f"{PUBLISHED_EXPORTS}/{name}",
+            path=str(place),
+            size=sum(info["bytes"] for info in config["files"].values()),
+            text=text,
+        )
+    return exported
 
 
 def collect_context(

@@ -41,7 +41,8 @@ def describe_outcome(
     if (reason := registration.find_blinding_reason(plan, store)) is not None:
         return [f"sealed: {reason}", f"page: {page}"]
     frame, recommendations = recommendation.recommend_for_plan(plan, store)
-    lines = [format_headline(item) for item in recommendations[:MAX_RECOMMENDATIONS]]
+    best_first = recommendation.put_best_first(recommendations)
+    lines = [format_headline(item) for item in best_first[:MAX_RECOMMENDATIONS]]
     if (search_state := rounds.get_search_state(plan.study, store)) is not None:
         outcomes = PerImageMetrics(plan, store, plan.study.reading).load_part
         uncertainties = uncertainty.estimate_uncertainties(

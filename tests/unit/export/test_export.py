@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -484,3 +485,23 @@ def test_a_network_of_ones_own_is_exported_and_may_be_a_start(tmp_path, shared, 
     tiny_study.write(Path("next.yaml"), content)
     with pytest.raises(StudyError, match="is not as kdpipe export has written it"):
         load.load_study("next.yaml")
+
+
+def test_a_published_study_says_how_its_choice_is_trained_again_and_exported(copied, capsys, quick):
+    """A published report has records alone: its choice is exported from where it was trained."""
+    name = student(copied).name
+    assert main(["archive", "study.yaml", "--to", "published"]) == 0
+    capsys.readouterr()
+    message = refused(capsys, "--best", "--results", "published")
+    assert f"published has the record of {name}, but no weights: `kdpipe run study.yaml" in message
+    train, export = (shlex.split(line) for line in re.findall("`(kdpipe [^`]*)`", message))
+    assert Path(train[-1]) == Path("results/runs") / name / "record.json"
+    assert main([*export[1:], "--to", "again"]) == 0
+    capsys.readouterr()
+    again = json.loads((copied / "again" / "config.json").read_text())
+    assert again["run"] == name
+    (copied / "published" / "export" / name).mkdir(parents=True)
+    message = refused(capsys, "--best", "--results", "published")
+    assert f"exported already: published/export/{name} (`kdpipe predict published/" in message
+    shutil.rmtree(copied / "results" / "runs" / name)
+    assert f"--trained results: there is no run {name}: `kdpipe run" in refused(capsys, *export[3:])

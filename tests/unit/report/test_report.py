@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from urllib.parse import urlparse
 
 import pandas as pd
@@ -161,7 +162,7 @@ def test_a_disk_that_is_full_leaves_the_report_that_is_there(rendered, tmp_path,
 
 def test_index_md_has_the_answer_the_claims_and_every_table(rendered):
     text = (rendered[0] / "index.md").read_text()
-    assert "## What to ship\n\n**Distil: train wrn10-0.5 " in text and "## A or B?" in text
+    assert "## What to ship\n\n**Distil: train wrn16-1 " in text and "## A or B?" in text
     assert all(f"| {key}" in text for key in load_claims())
     assert text.count("\n**") >= len(load_tables())
     assert "±" in text and "against scratch" in text
@@ -475,6 +476,50 @@ def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_published_page_links_the_exported_folder_and_says_whether_it_is_the_recorded_one(
+    tmp_path,
+):
+    """Beside its records alone a page says how to train again; beside an export, what that has."""
+    plan, store = made_store(tmp_path)
+    report, _ = render.collect_context(plan, store)
+    name = Path(next(iter(report.weight_paths.values()))).parts[1]
+    text = render_report(plan, store, store.root).joinpath("index.html").read_text()
+    commands = re.findall("<code>(kdpipe [^<]*)</code>", text)
+    train = f"kdpipe run STUDY --cores 2 results/runs/{name}/record.json"
+    assert train in commands
+    assert f"kdpipe export STUDY {name} --results {store.root} --trained results" in commands
+    folder = store.root / "export" / name
+    folder.mkdir(parents=True)
+    for digest, text in (
+        ("0" * 64, "on a processor, and the weights are others: test error 12.50 %, "),
+        (record_digest(store, name), "the weights have its checksum"),
+    ):
+        config = {
+            "files": {"model.safetensors": {"bytes": 1200, "sha256": digest}},
+            "measured": {
+                "processor": "a processor",
+                "files": {"model.onnx": {"accuracy": [87.5, 80, 90]}},
+            },
+        }
+        (folder / "config.json").write_text(json.dumps(config))
+        page = render_report(plan, store, store.root)
+        html_text = (page / "index.html").read_text()
+        assert f'href="export/{name}/README.md"' in html_text and text in html_text
+        assert f"<code>kdpipe predict {folder} IMAGE</code>" in html_text
+        assert train not in (page / "index.md").read_text()
+    elsewhere = render_report(plan, store, tmp_path / "page") / "index.html"
+    assert f"<code>kdpipe export STUDY {name}</code>" in elsewhere.read_text()
+    (folder / "config.json").write_text("{")
+    with pytest.raises(StoreError, match="is damaged: restore the folder"):
+        render_report(plan, store, store.root)
+
+
+def record_digest(store: Store, name: str) -> str:
+    """The checksum of a file of a run, as its record has it."""
+    files = store.load_records("runs")[name]["files"]
+    return next(iter(files.values()))["sha256"]
+
+
 def test_without_validation_there_is_no_answer(rendered):
     _, result, store = rendered
     frame = dataframe.build_results_frame(result, store).assign(val_error=None)

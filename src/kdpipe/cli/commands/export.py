@@ -41,6 +41,13 @@ def add_arguments(parser) -> None:
         metavar="DIR",
         help="output folder, which must not exist; default: exports/RUN",
     )
+    add(
+        "--trained",
+        type=Path,
+        metavar="DIR",
+        help="results folder with the weights, where --results has records alone (as a published "
+        "report has)",
+    )
     add_results(parser)
 
 
@@ -65,6 +72,7 @@ def run(options) -> None:
     from kdpipe.analysis.search import rounds
     from kdpipe.config import load
     from kdpipe.export import measured_files, select
+    from kdpipe.runs.store import Store
 
     store = open_store(options)
     plan = rounds.plan_due_runs(load.load_study(options.study), store)
@@ -77,6 +85,10 @@ def run(options) -> None:
             plan, "--most-accurate", "the files are compared: choose --fastest or --smallest"
         )
     candidates = select.find_candidates(plan, store, options.name, budget)
+    if options.trained is not None:
+        store, records_store = Store(options.trained), store
+        candidates = select.take_trained_records(candidates, store, records_store, options.study)
+    select.require_weights(candidates, store, options.study)
     measured_files.require_fit(candidates, plan, store, budget)
 
     from kdpipe.export.exporter import export_network  # it imports torch
