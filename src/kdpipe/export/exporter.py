@@ -228,7 +228,7 @@ def _find_outdated_notes(candidate: ExportCandidate, plan: Plan, store: Store) -
     notes = [f"This run is outdated: {reason}."] if reason else []
     if stale_runs and candidate.answer is not None:
         notes.append(f"Runs that it was compared with are outdated: {join_names(stale_runs)}.")
-    hint = "`kdpipe prune` with --outdated and --yes removes it, the next start trains it again."
+    hint = "`kdpipe prune STUDY... --outdated --yes` removes it; the next start trains it again."
     return [*notes, hint] if notes else []
 
 

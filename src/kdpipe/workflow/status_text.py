@@ -123,8 +123,9 @@ def format_status(
     lines += [f"  outdated  {name}: {reason}" for name, reason in stale.items()]
     if stale:
         lines.append(
-            f"{len(stale):,} outdated: kdpipe prune with --outdated and --yes removes them, the "
-            "next kdpipe run computes them again"
+            f"{len(stale):,} outdated: `kdpipe prune STUDY... --outdated`, with every study of "
+            "these results, lists them, and with --yes removes them; the next kdpipe run computes "
+            "them again"
         )
     lines += data_drift.find_changed_images(plan.study)
     if "to do" in states.values():
