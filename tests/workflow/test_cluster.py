@@ -187,7 +187,8 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
     assert head.wait() == 1
     message = head.log.read_text()
     assert "and the time in the queue" in message and "one job at a time" not in message
-    assert message.count(f"failed  {failing.name}: ") == 2 and "CalledProcessError" not in message
+    lines = re.findall(rf"^failed  wrn10-0\.5 from .*{failing.name}\.log\)$", message, re.M)
+    assert len(lines) == 2 and "CalledProcessError" not in message
     again = shlex.join(["kdpipe", *head.command[2:]])
     assert f"`kdpipe status {study} --results {tmp_path}/results` shows the reasons" in message
     assert f"`{again}` continues" in message

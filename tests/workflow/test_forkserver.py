@@ -15,6 +15,7 @@ from helpers.terminal import Terminal
 
 from kdpipe.plan import estimate
 from kdpipe.plan.estimate import Speed
+from kdpipe.plan.labels import label_nodes
 
 KEYS = {"recipe": {"epochs": 80}, "teacher_outputs": "table"}
 CONTENT = tiny_study.study(**KEYS, study="forked")
@@ -189,14 +190,17 @@ def test_a_forked_job_that_is_killed_fails_and_its_siblings_go_on(lab, plain):
     lab.in_the_middle(head).kill()
     assert head.wait(timeout=300) == 1
     message = (lab.folder / "said").read_text()
-    assert re.search(r"failed  \S+: killed by the system, usually out of memory", message)
+    assert re.search(
+        r"failed  wrn.*, seed \d: killed by the system, usually out of memory", message
+    )
     assert lab.ended() == 0 and lab.exact() == plain
 
 
 def test_a_plain_job_that_is_killed_is_one_line(lab):
     """As for want of memory; bash would say its whole command, and it has no word of its own."""
     keys = {"recipe": {"epochs": 5000}, "device": "cpu"}
-    name = next(iter(tiny_study.planned(**keys).runs))
+    plan = tiny_study.planned(**keys)
+    name = next(iter(plan.runs))
     target = f"results/runs/{name}/record.json"
     command = lab.command("--", target, content=tiny_study.study(**keys))
     with open(lab.folder / "said", "wb") as message:
@@ -209,7 +213,7 @@ def test_a_plain_job_that_is_killed_is_one_line(lab):
     assert head.wait(timeout=300) == 1
     message = (lab.folder / "said").read_text()
     assert (
-        f"failed  {name}: it ended without a message, as a job does that the system kills"
-        in message
+        f"failed  {label_nodes(plan)[name]}: it ended without a message, as a job does that the "
+        "system kills" in message
     )
     assert "--spec" not in message

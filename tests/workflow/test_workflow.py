@@ -463,7 +463,10 @@ def test_a_failed_run_leaves_the_rest_alone_and_is_tried_again(copy):
     broken.write_bytes(b"rubbish")
     message = copy.run(seeds, code=1)
     (line,) = [line for line in message.splitlines() if line.startswith("failed  ")]
-    assert line.startswith(f"failed  {teacher}: ") and f"logs/runs/{teacher}.log" in line
+    assert (
+        line.startswith(f"failed  {label_nodes(build(seeds))[teacher]}: ")
+        and f"logs/runs/{teacher}.log" in line
+    )
     assert str(broken.relative_to(copy.folder)) in line
     first, then, _ = message.splitlines()[-3:]
     assert "17 of 22 runs are done, 1 failed" in first and "kdpipe status " in then

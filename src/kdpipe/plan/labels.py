@@ -3,12 +3,18 @@
 Names of nodes end in a digest and are there for files; lines for people have these labels.
 """
 
+import re
+from collections.abc import Mapping
+
 from kdpipe.plan.nodes import Cell, ExportEval, LogitCache, Node, Plan, Probe, Run
 from kdpipe.text import format_count
 
+# A name with its digest, as a word of a sentence and not as part of a path.
+NAME_PATTERN = re.compile(r"(?<![\w/.-])[\w.-]+-[0-9a-f]{12}(?![\w/-]|\.\w)")
+
 
 def label_nodes(plan: Plan) -> dict[str, str]:
-    """Return the label of each node of a plan, by its name.
+    """Return the label of each node and data set of a plan, by its name.
 
     Parameters
     ----------
@@ -26,6 +32,7 @@ def label_nodes(plan: Plan) -> dict[str, str]:
     ensembles = {row.ensemble.name: row.label for row in plan.ensemble_rows}
     nodes: dict[str, Node] = {**plan.nodes_by_name, **plan.logit_caches}
     labels = {name: _label_node(node, plan, cells, ensembles) for name, node in nodes.items()}
+    labels |= {folder: f"data {folder.rpartition('-')[0]}" for folder in plan.datasets}
     counts: dict[str, int] = {}
     for label in labels.values():
         counts[label] = counts.get(label, 0) + 1
@@ -33,6 +40,19 @@ def label_nodes(plan: Plan) -> dict[str, str]:
         name: label if counts[label] == 1 else f"{label} ({name.rpartition('-')[2]})"
         for name, label in labels.items()
     }
+
+
+def replace_names(text: str, labels: Mapping[str, str]) -> str:
+    """Return a sentence, such as the reason of a failure, with labels in place of names.
+
+    Parameters
+    ----------
+    text : str
+        The sentence; paths in it keep their names.
+    labels : mapping of str to str
+        Labels by name.
+    """
+    return NAME_PATTERN.sub(lambda match: labels.get(match[0], match[0]), text)
 
 
 def _label_node(node: Node, plan: Plan, cells: dict[str, Cell], ensembles: dict[str, str]) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import status
+from kdpipe.plan.labels import label_nodes
 from kdpipe.plan.nodes import Plan, RecordedNode, Run, Share
 from kdpipe.runs.store import Store
 
@@ -195,20 +196,29 @@ def describe_share(plan: Plan, store: Store) -> list[str]:
     if others:
         low, high = (f"{100 * price / total:.0f}" for price in (min(others), max(others)))
         line += f" (the others: {low if low == high else f'{low} to {high}'} %)"
-    return [line, *describe_awaited(find_awaited(plan, store))]
+    return [line, *describe_awaited(find_awaited(plan, store), plan)]
 
 
-def describe_awaited(awaited: Mapping[str, tuple[int, list[str]]]) -> list[str]:
-    """Return a line for each other share whose runs are awaited."""
+def describe_awaited(awaited: Mapping[str, tuple[int, list[str]]], plan: Plan) -> list[str]:
+    """Return a line for each other share whose runs are awaited.
+
+    Parameters
+    ----------
+    awaited : mapping
+        What the share waits for, see `find_awaited`.
+    plan : Plan
+        The plan of the share.
+    """
     lines: list[str] = []
+    labels = label_nodes(plan.whole or plan) if awaited else {}
     for number in sorted({number for number, _ in awaited.values()}):
         names = [name for name, (other, _) in awaited.items() if other == number]
         waiting = {name for other, nodes in awaited.values() if other == number for name in nodes}
         verb = "waits" if len(waiting) == 1 else "wait"
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
         lines.append(
-            f"{len(waiting):,} of them {verb} for {names[0]}{more} of share {number}: merge its "
-            "results into this folder (kdpipe merge), or train it here too with --whole"
+            f"{len(waiting):,} of them {verb} for {labels[names[0]]}{more} of share {number}: "
+            "merge its results into this folder (kdpipe merge), or train it here too with --whole"
         )
     return lines
 

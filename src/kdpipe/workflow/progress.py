@@ -25,6 +25,7 @@ from rich.text import Text
 
 from kdpipe.jobs import forkserver
 from kdpipe.plan import estimate, status
+from kdpipe.plan.labels import replace_names
 from kdpipe.text import escape, shorten_line
 from kdpipe.workflow import status_text, stopped_processes
 from kdpipe.workflow.rule_context import RuleContext
@@ -255,19 +256,21 @@ class ProgressReporter:
             if self.run_state:
                 self.run_state.interrupt_job(name)
             if not self.is_stopped:
+                label = self._label(name)
                 self.print_line(
-                    f"interrupted  {name}: its state is saved, it will resume from there"
+                    f"interrupted  {label}: its state is saved, it will resume from there"
                 )
             return
         reason = self._read_failure_reason(rule, name) if is_submitted else None
         reason = reason or last_line or queue
         if queue and "'FAILED'" not in queue:  # a time limit, no memory, a dead node; no such queue
             reason = queue
-        reason = shorten_line(reason or KILLED_REASON)
+        labels = self.run_state.labels if self.run_state else {}
+        reason = shorten_line(replace_names(reason or KILLED_REASON, labels))
         if self.run_state:
             self.run_state.fail_job(name, reason)
         log = f" ({self.invocation.display_path(Path(logs[0]))})" if logs and is_submitted else ""
-        self.print_line(f"failed  {name}: {reason}{log}")
+        self.print_line(f"failed  {self._label(name)}: {reason}{log}")
 
     def report_stop(self) -> None:
         """Print that Ctrl-C stops the jobs."""
@@ -331,6 +334,10 @@ class ProgressReporter:
         if text not in self._printed_once:
             self._printed_once.add(text)
             self.print_line(text)
+
+    def _label(self, name: str) -> str:
+        """Return what a line calls a job: its name ends in a digest, which is there for files."""
+        return self.run_state.labels.get(name, name) if self.run_state else name
 
     def _stop_display(self) -> None:
         """Remove the live display."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from kdpipe.plan import estimate, status
 from kdpipe.plan.estimate import CostModel, Estimate, Pace
-from kdpipe.plan.labels import label_nodes
+from kdpipe.plan.labels import label_nodes, replace_names
 from kdpipe.plan.nodes import LogitCache, Node, Plan, Run
 from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import READ_ERRORS
@@ -256,7 +256,7 @@ class RunState:
     def __post_init__(self) -> None:
         """Collect the pending nodes, with the logit caches of their runs."""
         self.records = dict(self.initial_cost_model.records)
-        self.labels = label_nodes(self.plan)
+        self.labels = label_nodes(self.plan) | {"render": "the report"}
         pending = {
             name: node for name, node in self.plan.nodes_by_name.items() if name in self.to_do
         }
@@ -292,7 +292,8 @@ class RunState:
                 self.startup_seconds.append(max(0.0, duration - record["seconds"]["total"]))
             self._cost_model = None
         seconds = "" if duration is None else f", {estimate.format_seconds(duration)}"
-        return f"{self.labels[name]}: {_describe_outcome(node, record)}{seconds}"
+        outcome = replace_names(_describe_outcome(node, record), self.labels)
+        return f"{self.labels[name]}: {outcome}{seconds}"
 
     def fail_job(self, name: str, reason: str) -> None:
         """Note that a job has failed, and why."""
@@ -457,7 +458,8 @@ class RunState:
         """Return the row of a running job."""
         if node is None:  # not in the plan: the data set before it, the report after it
             activity = "rendering the report" if name == "render" else "preparing the data"
-            return JobRow("" if name == "render" else name, activity, RunProgress(), 0)
+            label = "" if name == "render" else self.labels.get(name, name)
+            return JobRow(label, activity, RunProgress(), 0)
         folder = get_job_folder(node, self.store)
         progress = read_progress(folder) if isinstance(node, Run) else RunProgress()
         activities = {"Run": "training", "LogitCache": "caching logits", "Ensemble": "scoring"}

@@ -18,7 +18,7 @@ from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import rounds
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import estimate, share, status
-from kdpipe.plan.labels import label_nodes
+from kdpipe.plan.labels import label_nodes, replace_names
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.render import format_run_count
 from kdpipe.runs.integrity import data_drift
@@ -75,19 +75,19 @@ def format_status(
         lines.append(f"no results yet at {store.root.absolute()}")
     if plan.ensembles:
         done = sum(states[name] != "to do" for name in plan.ensembles)
-        lines.append(f"{len(plan.ensembles):,} ensembles: {done:,} evaluated")
+        lines.append(f"{format_count(len(plan.ensembles), 'ensemble')}: {done:,} evaluated")
     if plan.probes:
         done = sum(states[name] != "to do" for name in plan.probes)
-        lines.append(f"{len(plan.probes):,} probes on other data: {done:,} finished")
+        lines.append(f"{format_count(len(plan.probes), 'probe')} on other data: {done:,} finished")
     if plan.gauges:
         done = sum(states[name] != "to do" for name in plan.gauges)
-        lines.append(f"{len(plan.gauges):,} exported networks: {done:,} measured")
+        lines.append(f"{format_count(len(plan.gauges), 'exported network')}: {done:,} measured")
     caches = {cache.name: cache for run in pending for cache in run.logit_caches}
     caches_in_progress = find_running_jobs(caches.values(), store)
     if caches:
         n_made = sum(store.logit_cache(name).exists() for name in caches)
         lines.append(
-            f"{len(caches):,} logit caches for pending runs: {n_made:,} done, "
+            f"{format_count(len(caches), 'logit cache')} for pending runs: {n_made:,} done, "
             f"{len(caches_in_progress):,} in progress"
         )
     for run in running:
@@ -104,7 +104,8 @@ def format_status(
         )
     for name in plan.runs:
         if states[name] in ("diverged", "skipped"):
-            lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
+            reason = replace_names(records[name]["reason"], labels)
+            lines.append(f"  {states[name]}  {labels[name]}: {reason}")
     for kind in ("ensembles", "probes", "gauges"):
         damaged_records = store.scan_records(kind)[1]
         for name in plan.recorded_nodes[kind]:
@@ -117,10 +118,13 @@ def format_status(
             elif (reason := store.failure_reason(kind, name)) is not None:
                 failed[name] = reason
     failed |= _failed_inputs(plan, store, states)
-    lines += [f"  damaged  {name}: {reason}" for name, reason in damaged_runs.items()]
-    lines += [f"  failed  {name}: {reason}" for name, reason in failed.items()]
+    lines += [f"  damaged  {labels[name]}: {reason}" for name, reason in damaged_runs.items()]
+    for name, reason in failed.items():
+        reason = replace_names(reason, labels)
+        lines.append(f"  failed  {labels[name]}: {reason}{_format_log(name, plan, store)}")
     stale = status.find_stale(plan, store)
-    lines += [f"  outdated  {name}: {reason}" for name, reason in stale.items()]
+    for name, reason in stale.items():
+        lines.append(f"  outdated  {labels[name]}: {replace_names(reason, labels)}")
     if stale:
         lines.append(
             f"{len(stale):,} outdated: `kdpipe prune STUDY... --outdated`, with every study of "
@@ -202,8 +206,16 @@ def _failed_inputs(plan: Plan, store: Store, states: dict[str, str]) -> dict[str
     reasons: dict[str, str] = {}
     for name, node in plan.nodes_by_name.items():
         if states[name] == "to do":
-            reasons |= dict(status.iter_failed_inputs(node, plan, store))
+            for input_name, reason in status.iter_failed_inputs(node, plan, store):
+                reasons[input_name.partition(" ")[2]] = reason  # `data NAME`, `table NAME`
     return reasons
+
+
+def _format_log(name: str, plan: Plan, store: Store) -> str:
+    """Return where the log of a failed job is, if it is there."""
+    node = plan.nodes_by_name.get(name) or plan.logit_caches.get(name)
+    path = store.root.parent / "logs" / (node.kind if node else "data") / f"{name}.log"
+    return f" ({path})" if path.is_file() else ""
 
 
 # The summary of an invocation: its results, where they are, and the next command.
@@ -319,7 +331,7 @@ def _describe_next_steps(context: RuleContext, study: str, invocation: Invocatio
     """Return what to do after a share of a study."""
     if context.awaited:
         return [
-            *share.describe_awaited(context.awaited),
+            *share.describe_awaited(context.awaited, context.plan),
             f"then `{invocation.repeat_command()}` continues",
         ]
     assert context.plan.share is not None
@@ -372,8 +384,9 @@ def format_dry_run(
         overlap = " (some in more than one role)" if roles.total() > len(runs) else ""
         lines.append(f"runs by kind: {', '.join(words)}{overlap}")
     nodes = (context.plan.nodes_by_name, context.plan.logit_caches, context.plan.datasets)
-    first_jobs = [name for name in jobs if any(name in known for known in nodes)][:3]
-    lines += [f"first: {', '.join(first_jobs)}"] if first_jobs else []
+    labels = label_nodes(context.plan)
+    first_jobs = [labels[name] for name in jobs if any(name in known for known in nodes)][:3]
+    lines += [f"first: {'; '.join(first_jobs)}"] if first_jobs else []
     return [*lines, "`--verbose` lists every job as Snakemake does"]
 
 
@@ -438,8 +451,9 @@ def _failure_lines(
             f"`{report_command}` renders it again",
         ]
     status_command = invocation.study_command("status", study)
+    label = label_nodes(context.plan).get(first, first)
     return [
-        f"{heading}, {len(failed):,} failed; the first, {first}: {shorten_line(reason)}",
+        f"{heading}, {len(failed):,} failed; the first, {label}: {shorten_line(reason)}",
         f"`{status_command}` shows the reasons; after fixing them, `{invocation.repeat_command()}` "
         "continues",
     ]
@@ -459,7 +473,8 @@ def _recommendation_lines(
         reason = shorten_line(store.altered["runs"][altered_runs[0]])
         return [
             f"page: {page}",
-            f"{runs} altered files and cannot be used; the first, {altered_runs[0]}: {reason}",
+            f"{runs} altered files and cannot be used; the first, "
+            f"{label_nodes(context.plan)[altered_runs[0]]}: {reason}",
         ]
     try:
         export = invocation.study_command("export", study, "--best")

@@ -233,7 +233,7 @@ def test_of_unequal_runs_that_here_stays_and_students_of_the_other_are_named(sto
     assert STUDENT.name in new.load_records("runs")
     assert STUDENT.name in status.find_stale(PLAN, new)
     message = say("status", "study.yaml", "--results", str(new.root))
-    assert f"  outdated  {STUDENT.name}: " in message
+    assert "  outdated  wrn10-0.5 from wrn10-1, kd, seed 0: " in message
     message = say("prune", "study.yaml", "--outdated", "--results", str(new.root))
     assert STUDENT.name in message and new.run(STUDENT.name).exists()
     published = store.root.parent / "published"

@@ -12,9 +12,12 @@ from helpers.finished_study import PLAN, SCRATCH, STUDENT, TEACHER
 
 from kdpipe.cli.main import main
 from kdpipe.jobs.train import train_run
+from kdpipe.plan.labels import label_nodes
 from kdpipe.runs import records, run_folder
 from kdpipe.runs import store as run_store
 from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays, write_json, write_npy
+
+LABELS = label_nodes(PLAN)
 
 
 def test_a_whole_folder(store, say):
@@ -495,7 +498,11 @@ def test_students_of_a_teacher_that_was_made_again_are_outdated(store, say):
     assert f"{STUDENT.name}: outdated: made of {TEACHER.name} as it was" in line
     message = say("status", "study.yaml")
     (ensemble,) = PLAN.ensembles
-    assert "4 runs: 4 done" in message and f"  outdated  {STUDENT.name}: made of" in message
+    assert (
+        "4 runs: 4 done" in message
+        and f"  outdated  {LABELS[STUDENT.name]}: made of {LABELS[TEACHER.name]} as it was"
+        in message
+    )
     assert ensemble not in message  # of the scratch runs' outputs, which are what they were
     say("report", "study.yaml")
     for page in ("index.md", "index.html"):
@@ -519,7 +526,9 @@ def test_students_of_a_teacher_that_diverged_when_made_again_are_outdated(store,
     lines = [line for line in say("verify", code=2).splitlines() if STUDENT.name in line]
     assert len(lines) == 1 and f"outdated: made of {TEACHER.name} as it was" in lines[0]
     assert "which has been made again since, and has diverged" in lines[0]
-    assert f"  outdated  {STUDENT.name}: made of" in say("status", "study.yaml")
+    assert f"  outdated  {LABELS[STUDENT.name]}: made of {LABELS[TEACHER.name]} as it was" in say(
+        "status", "study.yaml"
+    )
     say("prune", "study.yaml", "--outdated", "--yes")
     assert not store.run(STUDENT.name).exists()
     assert "skipped" in train_run(STUDENT.spec, [], store)

@@ -2,7 +2,7 @@
 
 from helpers import tiny_study
 
-from kdpipe.plan.labels import label_nodes
+from kdpipe.plan.labels import label_nodes, replace_names
 
 
 def test_a_label_says_method_stop_seed_and_split():
@@ -30,3 +30,15 @@ def test_a_label_says_method_stop_seed_and_split():
     caches = {labels[name] for name in plan.logit_caches}
     assert len(caches) == len(plan.logit_caches)
     assert all(label.startswith("logits of wrn10-1 on labels") for label in caches)
+    assert labels[next(iter(plan.datasets))] == "data digits"
+
+
+def test_names_in_a_sentence_become_labels_and_those_in_paths_stay():
+    plan = tiny_study.planned()
+    labels = label_nodes(plan)
+    name = next(iter(plan.runs))
+    sentence = "{0} diverged: see results/runs/{0}/record.json, {0}.log and other-0123456789ab"
+    assert replace_names(sentence.format(name), labels) == (
+        f"{labels[name]} diverged: see results/runs/{name}/record.json, {name}.log and "
+        "other-0123456789ab"
+    )

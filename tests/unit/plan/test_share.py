@@ -77,8 +77,8 @@ def test_a_teacher_that_must_be_shared_belongs_to_one_and_is_awaited(tmp_path):
     students = [name for name, run in other.runs.items() if run.parents]
     assert students and share.find_awaited(other, store) == {teacher: (1, students)}
     assert share.describe_share(other, store)[1] == (
-        f"{len(students)} of them wait for {teacher} of share 1: merge its results into this "
-        "folder (kdpipe merge), or train it here too with --whole"
+        f"{len(students)} of them wait for wrn10-1 on labels, seed 0 of share 1: merge its "
+        "results into this folder (kdpipe merge), or train it here too with --whole"
     )
     whole = share.select_share(plan, Share(3, 4, is_whole=True))
     assert whole.runs.keys() == {*other.runs, teacher} and not share.find_awaited(whole, store)
@@ -118,7 +118,9 @@ def test_plan_and_status_tell_of_the_share_alone(study, capsys):
         message = capsys.readouterr().out
         first, second, *_ = message.splitlines()
         assert first.startswith("share 2/4 of study tiny: 2 of 9 runs, "), message
-        assert second.startswith("1 of them waits for wrn10-1-labels-"), message
+        assert second.startswith("1 of them waits for wrn10-1 on labels, seed 0 of share 1"), (
+            message
+        )
         assert "2 runs" in message and "9 runs:" not in message
     assert main(["plan", study, "--share", "2/4", "--whole"]) == 0
     assert "share 2/4 of study tiny: 3 of 9 runs" in capsys.readouterr().out

@@ -227,13 +227,13 @@ def test_a_failed_job_is_its_reason_in_one_line_and_not_its_spec(snakemake, tmp_
     snakemake.say(text="the disk is slow", level=logging.WARNING)  # of what comes after it
     snakemake.say(text="Exiting because a job execution failed. Look above", level=logging.ERROR)
     (line,) = [line for line in snakemake.lines if line.startswith("failed")]
-    assert line.startswith(f"failed  {scratch.name}: no space x x") and line.endswith(
+    assert line.startswith(f"failed  {SCRATCH}: no space x x") and line.endswith(
         " ... (logs/x.log)"
     )
     snakemake.handler.close()
     first, then, _ = snakemake.lines[-3:]
     begins = "study tiny: 0 of 4 runs are done, 1 failed; the first, "
-    assert first.startswith(f"{begins}{scratch.name}: no space x")
+    assert first.startswith(f"{begins}{SCRATCH}: no space x")
     assert then.startswith("`kdpipe status mine.yaml` shows the reasons")
     assert "`kdpipe run mine.yaml --cores 2` continues" in then
     message = snakemake.stream.getvalue()
@@ -247,7 +247,7 @@ def test_of_a_job_that_noted_nothing_the_last_line_of_its_log_is_the_reason(snak
     snakemake.started()
     snakemake.begin("train", name)
     snakemake.fail("train", name, str(tmp_path / "x.log"))
-    assert f"failed  {name}: Killed ({tmp_path}/x.log)" in snakemake.lines
+    assert f"failed  {SCRATCH}: Killed ({tmp_path}/x.log)" in snakemake.lines
 
 
 @pytest.mark.parametrize("quiet", [None, {"all"}])
@@ -374,7 +374,7 @@ def test_a_terminal_has_a_bar_and_what_runs_now():
     assert rows[0].split() == ["training", *SCRATCH.split(), *["epoch", "0", "of", "2"]]
     assert rows[1].split()[:6] == ["starting", *TEACHER.split()]
     assert later[2].startswith("runs 1 of 4") and len(later) == 5
-    assert f"failed  {teacher.name}:" in head.stream.getvalue()
+    assert f"failed  {TEACHER}:" in head.stream.getvalue()
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
@@ -431,7 +431,7 @@ def test_with_directory_what_is_said_can_be_typed_where_it_was(monkeypatch, tmp_
     log.write_text("no space\n")
     head.fail("train", name, "x.log")
     head.handler.close()
-    assert f"failed  {name}: no space ({log})" in head.lines
+    assert f"failed  {SCRATCH}: no space ({log})" in head.lines
     assert (
         f"`kdpipe status mine.yaml --results {tmp_path}/there/results` shows the reasons"
         in head.lines[-2]
@@ -488,7 +488,7 @@ def test_a_job_that_the_queue_refuses(cluster, tmp_path):
     cluster.fail("train", cluster.name, str(tmp_path / "x.log"), message=SBATCH)
     (line,) = [line for line in cluster.lines if line.startswith("failed")]
     reason = "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: nope'."
-    assert line == f"failed  {cluster.name}: {reason}"
+    assert line == f"failed  {SCRATCH}: {reason}"
 
 
 @pytest.mark.parametrize(
@@ -510,7 +510,7 @@ def test_a_job_whose_time_was_over_has_not_failed(cluster, tmp_path):
     log = tmp_path / "x.log"
     log.write_text("interrupted: SIGTERM; the state is saved, start it again to resume\n")
     cluster.fail("train", cluster.name, str(log), STATUS.format("FAILED"), slurm_job="12")
-    assert cluster.lines[-1].startswith(f"interrupted  {cluster.name}: its state is saved")
+    assert cluster.lines[-1].startswith(f"interrupted  {SCRATCH}: its state is saved")
     assert (
         not cluster.handler.reporter.run_state.failed and "failed" not in cluster.stream.getvalue()
     )
@@ -634,7 +634,7 @@ def test_a_dry_run_is_a_summary(typed):
     assert pretended.lines == [
         "study tiny: a dry run; to do: 1 data set, 1,200 runs",
         "runs by kind: 1 teacher, 1 scratch, 1 student (some in more than one role)",
-        f"first: {', '.join([runs[-1], *runs[:2]])}",
+        f"first: wrn10-0.5 on labels, member 1, seed 0; {SCRATCH}; {TEACHER}",
         "`--verbose` lists every job as Snakemake does",
     ]
 

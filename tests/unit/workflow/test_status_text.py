@@ -22,10 +22,12 @@ from kdpipe.runs import store as run_store
 from kdpipe.runs.files import write_bytes, write_json
 from kdpipe.workflow import run_state, status_text
 
+LABEL = "wrn10-0.5 from wrn10-1, kd, seed 0"  # of STUDENT
+
 
 def test_status_of_a_finished_study(store, say):
     message = say("status", "study.yaml")
-    assert "4 runs: 4 done" in message and "1 ensembles: 1 evaluated" in message
+    assert "4 runs: 4 done" in message and "1 ensemble: 1 evaluated" in message
     assert "time left" not in message
 
 
@@ -53,8 +55,8 @@ def test_status_says_what_runs_what_failed_and_how_long(store, say, tmp_path, wa
         message = say("status", "more.yaml")
     assert "8 runs: 3 done, 1 diverged, 1 running, 1 failed, 2 to do" in message
     assert "running  wrn10-0.5 on labels, seed 1: epoch 0 of 2 done" in message
-    assert f"failed  {teacher.name}: no space left" in message
-    assert f"diverged  {STUDENT.name}: nan" in message
+    assert "failed  wrn10-1 on labels, seed 1: no space left" in message
+    assert f"diverged  {LABEL}: nan" in message
     assert re.search(r"time left: .*\d (seconds|minutes), 2 jobs at a time", message)
 
 
@@ -116,9 +118,13 @@ def test_a_table_or_data_set_that_failed_says_why_in_status_and_report(tmp_path,
     write_json(
         run_folder.failure_path(store.logit_cache(f".{table}")), {"reason": "do not fit in half"}
     )
+    log = tmp_path / f"logs/tables/{table}.log"
+    write_bytes(log, b"")
     message = say("status", "study.yaml")
+    assert "3 runs: 3 to do" in message
     assert (
-        "3 runs: 3 to do" in message and f"  failed  table {table}: do not fit in half\n" in message
+        "  failed  logits of wrn10-1 on labels, seed 0: do not fit in half "
+        f"({log.relative_to(tmp_path)})\n" in message
     )
     student = plan.cells[0].run
     assert status.find_missing_reason(student, plan, store, {}) == (
@@ -130,7 +136,7 @@ def test_a_table_or_data_set_that_failed_says_why_in_status_and_report(tmp_path,
     assert list(reasons) == [f"table {table} failed: do not fit in half"]
     write_json(run_folder.failure_path(store.data(data)), {"reason": "another file"})
     message = say("status", "study.yaml")
-    assert f"  failed  data {data}: another file\n" in message
+    assert "  failed  data digits: another file\n" in message
     write_bytes(store.data(data) / "card.json", b"{}")  # made since
     assert "data" not in say("status", "study.yaml")
 
@@ -148,7 +154,7 @@ def test_a_damaged_record_is_named_and_the_rest_is_told(store, say):
         (store.run(STUDENT.name) / name).write_bytes(b"")
     message = say("status", "study.yaml")
     assert "4 runs: 3 done, 1 damaged" in message
-    assert f"  damaged  {STUDENT.name}: " in message and "record.json is not a record" in message
+    assert f"  damaged  {LABEL}: " in message and "record.json is not a record" in message
     assert "without 1 of 4 runs, of which 1 failed" in say("report", "study.yaml")
     row = pd.read_csv("reports/tiny/results.csv").set_index("run").loc[STUDENT.name]
     assert row.status == "damaged" and "record.json is not a record" in row.reason
@@ -176,7 +182,7 @@ def test_status_counts_teacher_tables_and_their_time(tmp_path, say, monkeypatch)
     content = tiny_study.study(teacher_outputs="table")
     tiny_study.write(tmp_path / "tables.yaml", content)
     (table,) = tiny_study.planned(teacher_outputs="table").logit_caches.values()
-    assert "1 logit caches for pending runs: 0 done" in say("status", "tables.yaml")
+    assert "1 logit cache for pending runs: 0 done" in say("status", "tables.yaml")
     with run_store.lock_run_folder(run_store.Store().logit_cache(f".{table.name}")):
         now = say("status", "tables.yaml")
     assert (
@@ -238,7 +244,7 @@ def test_a_report_with_holes_says_how_many_and_where_the_reasons_are(store, say)
     assert message.endswith(
         "without 2 of 4 runs, of which 1 failed: see kdpipe status study.yaml\n"
     )
-    assert f"failed  {TEACHER.name}: no space" in say("status", "study.yaml")
+    assert "failed  wrn10-1 on labels, seed 0: no space" in say("status", "study.yaml")
 
 
 def test_a_run_of_which_a_file_was_altered_is_counted_as_missing(store, say):
@@ -265,7 +271,7 @@ def test_status_counts_what_is_archived(store, say, archive):
     for kind in records.RECORD_KINDS:
         shutil.rmtree(store.root / kind, ignore_errors=True)
     message = say("status", "study.yaml")
-    assert "4 runs: 4 done" in message and "1 ensembles: 1 evaluated" in message
+    assert "4 runs: 4 done" in message and "1 ensemble: 1 evaluated" in message
 
 
 def test_the_report_of_a_renamed_study_is_said(store, say):
