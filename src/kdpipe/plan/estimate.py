@@ -43,6 +43,7 @@ from kdpipe.runs.recipe import enabled_mixes
 
 CACHE_ENV = "KDPIPE_CACHE"  # environment variable: a folder in place of ~/.cache/kdpipe
 SPEEDS_FILE = "speeds.json"
+MAX_LOAD = 0.25  # cores that other processes may take from a benchmark
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Speed:
         Memory of the process, in MB.
     bfloat16_image : float
         Classifying one image as a teacher that answers in bfloat16; 0: not measured.
+    load : float
+        Cores that other processes took from it while it was measured; 0 also where a version that
+        did not note it measured.
     """
 
     step: float
@@ -74,6 +78,12 @@ class Speed:
     start: float
     megabytes: float
     bfloat16_image: float = 0.0
+    load: float = 0.0
+
+    @property
+    def is_loaded(self) -> bool:
+        """Return whether the machine had other work, so that it is slower than its runs will be."""
+        return self.load > MAX_LOAD
 
 
 def make_speed_key(plan: Plan, run: Run, device: str) -> str:
@@ -161,7 +171,7 @@ def _is_valid_speed(fields: dict[str, Any]) -> bool:
 
 
 def save_speeds(speeds: dict[str, Speed]) -> None:
-    """Add speeds to the cache.
+    """Add speeds to the cache; none that was measured under less load is replaced.
 
     Parameters
     ----------
@@ -173,10 +183,13 @@ def save_speeds(speeds: dict[str, Speed]) -> None:
     StoreError
         If the cache cannot be written.
     """
-    write_json(
-        get_cache_path(SPEEDS_FILE),
-        {key: asdict(speed) for key, speed in (load_speeds() | speeds).items()},
-    )
+    known = load_speeds()
+    for key, speed in speeds.items():
+        old = known.get(key)
+        has_more = old is not None and speed.bfloat16_image and not old.bfloat16_image
+        if old is None or has_more or speed.load <= old.load:
+            known[key] = speed
+    write_json(get_cache_path(SPEEDS_FILE), {key: asdict(speed) for key, speed in known.items()})
 
 
 def get_cache_path(name: str) -> Path:
@@ -202,7 +215,8 @@ FORK_START_SECONDS = 0.5  # to start a job that is forked from a preloaded paren
 SNAKEMAKE_SECONDS = 0.3  # from the end of a job to the start of the next in its place
 ENSEMBLE_SECONDS = 2.0  # of an ensemble: stored outputs, no torch
 EXPORT_SECONDS = 12.0  # of an export evaluation: a graph, its quantisation and its latencies
-REPORT_SECONDS = 12.0  # of the report: pandas, matplotlib, some ten figures
+# Of the report: pandas, matplotlib and the figures; and for each run, as measured with 6 to 440.
+REPORT_SECONDS, REPORT_SECONDS_PER_RUN = 4.5, 0.035
 IMAGE_READ_SECONDS = (
     0.007  # to read, decode and crop an image like ImageNet's on one core, as measured
 )
@@ -443,7 +457,7 @@ class CostModel:
             return max(0.0, self.estimate_seconds(node) - seconds_done.get(node.name, 0.0))
 
         schedule = simulate_schedule(self.plan, to_do, seconds_left, max(1, cores), self.on_gpus)
-        seconds = schedule.seconds + (REPORT_SECONDS if to_do else 0.0)
+        seconds = schedule.seconds + (estimate_report(self.plan) if to_do else 0.0)
         return Estimate(schedule, seconds if self.is_known else None, self.width)
 
     @functools.cached_property
@@ -577,6 +591,11 @@ class CostModel:
     def _get_correction(self, network: str) -> float:
         """Return the correction of a network, or else that of all."""
         return self._corrections.get(network, self._corrections.get("", 1.0))
+
+
+def estimate_report(plan: Plan) -> float:
+    """Return the seconds of rendering the report of a plan."""
+    return REPORT_SECONDS + REPORT_SECONDS_PER_RUN * len(plan.runs)
 
 
 def _get_network(node: Run | LogitCache | Probe | ExportEval) -> str:
@@ -873,7 +892,7 @@ def format_range(seconds: float, width: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Format elapsed seconds: `4.2 s`, `5:36`, `1:05:36`.
+    """Format elapsed seconds: `4.2 s`, `5 min 36 s`, `1 h 6 min`.
 
     Parameters
     ----------
@@ -887,9 +906,11 @@ def format_seconds(seconds: float) -> str:
     """
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if seconds < 3600:
+        minutes, rest = divmod(int(seconds), 60)
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min"
 
 
 def format_concurrency(count: int) -> str:

@@ -129,8 +129,8 @@ def read_save_seconds() -> float:
 
 
 def write_progress(folder: Path, progress: TrainingState) -> None:
-    """Write the epoch and the curve of a run for displays."""
-    content = {"epoch": progress.epoch, "curve": progress.curve}
+    """Write the epoch, the training seconds and the curve of a run for displays."""
+    content = {"epoch": progress.epoch, "seconds": progress.seconds, "curve": progress.curve}
     write_json(run_folder.progress_path(folder), content)
 
 

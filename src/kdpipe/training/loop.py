@@ -312,6 +312,7 @@ class _TrainingRun:
         self.saved_at = time.monotonic()
 
     def _write_progress(self) -> None:
+        self.progress.update_clock()
         write_progress(self.folder, self.progress)
         self.progress_written_at = time.monotonic()
 

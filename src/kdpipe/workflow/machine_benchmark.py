@@ -5,6 +5,7 @@ process alone would be faster than the jobs.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,8 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import estimate
@@ -22,6 +25,7 @@ from kdpipe.runs.execution_options import ExecutionOptions
 TOTAL_SECONDS = 45.0  # of timing, so that the total with process startup is below a minute
 SECONDS_PER_MODEL = 6.0  # enough for one network
 TIMEOUT_SECONDS = 58.0  # from the start of the processes to when they are stopped
+SAMPLE_SECONDS = 0.5  # for which it is looked whether the machine is still loaded
 
 
 def find_unmeasured(
@@ -29,7 +33,8 @@ def find_unmeasured(
 ) -> list[Run]:
     """Return one run for each speed that is not measured yet, the cheapest first.
 
-    A network that is not trained is measured too, since it may be a teacher.
+    A network that is not trained is measured too, since it may be a teacher. A speed that was
+    measured while other processes took cores counts as not measured once they do not.
 
     Parameters
     ----------
@@ -42,7 +47,8 @@ def find_unmeasured(
     with_bfloat16 : bool
         Whether each network must be measured as a teacher that answers in bfloat16 too.
     """
-    measured, runs_by_key = estimate.load_speeds(), {}
+    measured, runs_by_key = estimate.load_speeds(), dict[str, Run]()
+    has_idle_cores: bool | None = None
     for run in sorted(plan.runs.values(), key=lambda run: run.cost.multiply_adds):
         if run.name not in names:
             continue
@@ -50,6 +56,11 @@ def find_unmeasured(
         speed = measured.get(key)
         if speed is None or (with_bfloat16 and not speed.bfloat16_image):
             runs_by_key.setdefault(key, run)
+        elif speed.is_loaded and key not in runs_by_key:
+            if has_idle_cores is None:
+                has_idle_cores = _has_idle_cores()
+            if has_idle_cores:
+                runs_by_key[key] = run
     return list(runs_by_key.values())
 
 
@@ -136,19 +147,29 @@ def measure_speeds(plan: Plan, runs: list[Run], device: str, with_bfloat16: bool
     ]
     uses_user_code = any(run.spec.network.build for run in runs)
     options = ExecutionOptions(device, code=Path(str(plan.study.code)) if uses_user_code else None)
+    load_meter = LoadMeter()
     results = _run_benchmarks(json.dumps(requests), n_parallel, _budget_seconds(runs), options)
+    load = load_meter.measure(n_parallel * threads)
     speed_by_run = {
         run: Speed(
             **{
                 name: sum(each[name] for each in measurements) / n_parallel
                 for name in measurements[0]
-            }
+            },
+            load=load,
         )
         for run, measurements in zip(runs, zip(*results, strict=False), strict=False)
     }
     if not speed_by_run:
         raise KdpipeError(
             "the benchmark of this machine took more than a minute: there is no time estimate yet"
+        )
+    if load > estimate.MAX_LOAD:
+        print(
+            f"other processes took {load:.1f} cores from the benchmark: its estimates are too "
+            "long, and it is repeated when the machine is idle",
+            file=sys.stderr,
+            flush=True,
         )
     if untimed := runs[len(speed_by_run) :]:
         last = runs[len(speed_by_run) - 1]
@@ -162,6 +183,39 @@ def measure_speeds(plan: Plan, runs: list[Run], device: str, with_bfloat16: bool
     estimate.save_speeds(
         {estimate.make_speed_key(plan, run, device): speed for run, speed in speed_by_run.items()}
     )
+
+
+class LoadMeter:
+    """Meter of the cores that other processes take from this one and its children."""
+
+    def __init__(self) -> None:
+        self.start = self._read()
+
+    def measure(self, own_cores: int) -> float:
+        """Return how many of the cores that it wanted other processes have taken since the start.
+
+        Parameters
+        ----------
+        own_cores : int
+            Cores that the children wanted.
+        """
+        wall, busy, own = (
+            now - before for now, before in zip(self._read(), self.start, strict=True)
+        )
+        spare_cores = max(0, (psutil.cpu_count() or 1) - own_cores)
+        return round(max(0.0, (busy - own) / max(wall, 1e-9) - spare_cores), 2)
+
+    def _read(self) -> tuple[float, float, float]:
+        """Return the time, the busy core-seconds of the machine, and those of the children."""
+        machine, children = psutil.cpu_times(), os.times()
+        busy = machine.user + machine.system  # nice and guest are not counted twice
+        return time.monotonic(), busy, children.children_user + children.children_system
+
+
+def _has_idle_cores() -> bool:
+    """Return whether this machine does hardly anything at the moment."""
+    busy_cores = psutil.cpu_percent(SAMPLE_SECONDS) / 100 * (psutil.cpu_count() or 1)
+    return busy_cores <= estimate.MAX_LOAD
 
 
 def _scale_speed(speed: Speed, reference: Run, run: Run) -> Speed:

@@ -212,7 +212,7 @@ class ProgressReporter:
             counts, time_left = self.run_state.format_counts(), self.run_state.format_time_left()
             self.print_line(f"study {plan.study.study}: {counts}; time left: {time_left}")
             if not self.context.options.is_remote:
-                threading.Thread(target=self._watch_stopped, daemon=True).start()
+                threading.Thread(target=self._watch_jobs, daemon=True).start()
 
     def begin_job(self, name: str) -> None:
         """Handle the start of a job."""
@@ -228,7 +228,8 @@ class ProgressReporter:
             eta = self.run_state.estimate_eta()
             share = f"{100 * eta.share:.0f} %"
             if eta.left.seconds:
-                share += f", {estimate.format_range(eta.left.seconds, eta.left.width)} left"
+                left = estimate.format_range(eta.left.seconds, eta.left.width)
+                share += f", {left} left{self.run_state.pace_note}"
             self.print_line(f"[{share}] {line}")
         elif name in self.run_state.not_done:
             self.print_line(line)
@@ -345,10 +346,19 @@ class ProgressReporter:
             self.display.stop()
             self.display = None
 
-    def _watch_stopped(self) -> None:
-        """Print a line for each process that does nothing, until the invocation ends."""
-        watch = ServerWatch()
+    def _watch_jobs(self) -> None:
+        """Print, until the invocation ends, a line for each process that does nothing.
+
+        Also once the time left as soon as finished epochs have corrected it, if no line of a job
+        that has ended says it.
+        """
+        watch, has_pace = ServerWatch(), False
         while not self._is_closed.wait(STOPPED_SECONDS):
+            if self.run_state and not self.run_state.ended and not has_pace:
+                time_left = self.run_state.format_time_left()
+                has_pace = bool(self.run_state.paces)
+                if has_pace:
+                    self.print_line(f"time left: {time_left}")
             for line in _list_stuck(watch):
                 self.print_once(line.plain)
 

@@ -34,10 +34,13 @@ class RunProgress(NamedTuple):
         Finished epochs.
     error : float or None
         Validation error after the last of them, in percent.
+    seconds : float
+        What their training took; 0 where a version that did not write it runs.
     """
 
     epoch: int = 0
     error: float | None = None
+    seconds: float = 0.0
 
 
 def read_progress(folder: Path) -> RunProgress:
@@ -45,7 +48,8 @@ def read_progress(folder: Path) -> RunProgress:
     try:
         progress = _read_progress_file(folder)
         last = progress["curve"][-1]["val"] if progress["curve"] else None
-        return RunProgress(int(progress["epoch"]), 100 * (1 - last["accuracy"]) if last else None)
+        error = 100 * (1 - last["accuracy"]) if last else None
+        return RunProgress(int(progress["epoch"]), error, float(progress.get("seconds", 0.0)))
     except READ_ERRORS:  # there may be none yet
         return RunProgress()
 
@@ -127,6 +131,10 @@ def price_plan(
     to_do = [name for name, node_state in states.items() if node_state == "to do"]
     cost_model = estimate.build_cost_model(plan, device, store.load_records("runs"), gpu_jobs)
     cores = max(n_running, estimate.count_cores())
+    started = store.list_folders("runs") & plan.runs.keys() & set(to_do)
+    folders = {name: store.run(name) for name in started if is_running(store.run(name))}
+    paces = {name: find_pace(read_progress(folder)) for name, folder in folders.items()}
+    cost_model = replace(cost_model, paces={name: pace for name, pace in paces.items() if pace})
 
     def estimate_total(cost_model: CostModel) -> Estimate:
         seconds_done = _estimate_seconds_done(cost_model, to_do, store)
@@ -136,6 +144,20 @@ def price_plan(
     if cost_model.start is not None:
         plain_total = estimate_total(replace(cost_model, start=None))
     return PricedPlan(states, cost_model, total, plain_total)
+
+
+def find_pace(progress: RunProgress, first: RunProgress = RunProgress()) -> Pace | None:
+    """Return how long the epochs of a run take; None if none is finished.
+
+    Parameters
+    ----------
+    progress : RunProgress
+        Its progress now.
+    first : RunProgress
+        Its progress before, which an earlier start, maybe on another machine, has made.
+    """
+    epochs, seconds = progress.epoch - first.epoch, progress.seconds - first.seconds
+    return Pace(seconds, epochs) if epochs > 0 and seconds > 0 else None
 
 
 def _estimate_seconds_done(
@@ -229,8 +251,8 @@ class RunState:
         Seconds that jobs of runs took beyond the runs' own.
     core_seconds : float
         Core-seconds of all jobs that ended or failed.
-    first_epochs : dict of str to (float, int)
-        When the first finished epoch of a run was seen, and which it was, by name.
+    first_progress : dict of str to RunProgress
+        The progress of a run when its job began, by name.
     paces : dict of str to Pace
         How long the epochs of running runs take, by name.
     """
@@ -250,7 +272,7 @@ class RunState:
     working_since: dict[str, float] = field(default_factory=dict)
     startup_seconds: list[float] = field(default_factory=list)
     core_seconds: float = 0.0
-    first_epochs: dict[str, tuple[float, int]] = field(default_factory=dict)
+    first_progress: dict[str, RunProgress] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -272,6 +294,9 @@ class RunState:
 
     def begin_job(self, name: str) -> None:
         """Note that a job has begun."""
+        node = self.nodes.get(name)
+        if isinstance(node, Run):
+            self.first_progress[name] = read_progress(get_job_folder(node, self.store))
         self.running[name] = time.monotonic()
         self.failed.pop(name, None)
 
@@ -307,7 +332,7 @@ class RunState:
     def _remove_running(self, name: str, record: dict | None = None) -> float | None:
         """Return the seconds of a job that has ended; None if its start is unknown."""
         now = time.monotonic()
-        self.first_epochs.pop(name, None)
+        self.first_progress.pop(name, None)
         if record is None:  # an attempt that failed tells nothing of the next one
             self.paces.pop(name, None)
         duration: float | None = now - self.running.pop(name, now)
@@ -396,7 +421,7 @@ class RunState:
             if isinstance(node, Run):
                 progress = read_progress(get_job_folder(node, self.store))
                 if self._is_working(node):
-                    self._note_pace(node, progress.epoch)
+                    self._note_pace(node, progress)
                 seconds_done[name] = self.cost_model.estimate_done(node, progress.epoch)
             elif self._is_working(node) or not self.is_remote:
                 begin = self.working_since[name] if self.is_remote else since
@@ -405,13 +430,14 @@ class RunState:
                 seconds_done[name] = min(seconds, elapsed)
         return seconds_done
 
-    def _note_pace(self, run: Run, epoch: int) -> None:
-        """Note how long the epochs of a running run take, since the first that was seen."""
-        now = time.monotonic()
-        since, first = self.first_epochs.setdefault(run.name, (now, epoch)) if epoch else (now, 0)
-        previous = self.paces.get(run.name)
-        if epoch > first and (previous is None or epoch - first != previous.epochs):
-            self.paces[run.name] = Pace(now - since, epoch - first)
+    def _note_pace(self, run: Run, progress: RunProgress) -> None:
+        """Note how long the epochs of a running run take, since its job began."""
+        first = self.first_progress.get(run.name, RunProgress())
+        if first.epoch and not first.seconds:  # unknown: what earlier epochs took is in the seconds
+            return
+        pace = find_pace(progress, first)
+        if pace is not None and pace != self.paces.get(run.name):
+            self.paces[run.name] = pace
             self._cost_model = None
 
     def _is_working(self, node: Node) -> bool:
@@ -427,11 +453,19 @@ class RunState:
         """Return the time left in words."""
         remaining = self.estimate_eta().left
         if not self.is_remote:
-            pace = ", at the pace of now" if self.cost_model.paces else ""
-            return f"{estimate.format_time_left(remaining)}{pace}"
+            if self.cost_model.paces and remaining.seconds:
+                return (
+                    f"{estimate.format_range(remaining.seconds, remaining.width)}{self.pace_note}"
+                )
+            return estimate.format_time_left(remaining)
         if remaining.seconds is None:
             return "unknown until a run has finished"
         return f"{estimate.format_time_left(remaining)}, and the time in the queue"
+
+    @property
+    def pace_note(self) -> str:
+        """Return what follows a time left that running runs have corrected."""
+        return ", at the current pace" if self.cost_model.paces else ""
 
     def format_counts(self) -> str:
         """Return how many of the requested runs, logit caches, ensembles and so on are done."""

@@ -91,7 +91,7 @@ def format_status(
             f"{len(caches_in_progress):,} in progress"
         )
     for run in running:
-        epoch, error = progress[run.name]
+        epoch, error = progress[run.name].epoch, progress[run.name].error
         error_text = "" if error is None else f", validation error {error:.1f} %"
         lines.append(
             f"  running  {labels[run.name]}: epoch {epoch} of {run.epochs} done{error_text}"

@@ -25,8 +25,8 @@ def test_a_range_has_one_unit(seconds, width, text):
 
 
 def test_seconds_that_have_gone_by():
-    displayed = [estimate.format_seconds(n) for n in (4.21, 60, 336, 3936)]
-    assert displayed == ["4.2 s", "1:00", "5:36", "1:05:36"]
+    displayed = [estimate.format_seconds(n) for n in (4.21, 60, 336, 3599.9, 3936)]
+    assert displayed == ["4.2 s", "1 min 0 s", "5 min 36 s", "59 min 59 s", "1 h 6 min"]
 
 
 def test_a_price_has_hours_core_hours_disk_and_memory():

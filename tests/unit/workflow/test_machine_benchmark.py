@@ -69,9 +69,10 @@ def test_after_a_minute_it_is_stopped_and_the_rest_is_reckoned(plan, tmp_path, m
     assert time.monotonic() - began < 20
     times = large.cost.multiply_adds / small.cost.multiply_adds
     actual = estimate.find_speeds(plan, "cpu")
-    assert actual[small.name] == estimate.Speed(**FOUND)
+    load = actual[small.name].load
+    assert load >= 0 and actual[small.name] == estimate.Speed(**FOUND, load=load)
     expected = {**FOUND, "step": pytest.approx(times), "image": pytest.approx(3 * times)}
-    expected["bfloat16_image"] = 0.0  # not asked for
+    expected |= {"bfloat16_image": 0.0, "load": load}  # bfloat16 was not asked for
     assert asdict(actual[large.name]) == expected
     message = "there was no time for wrn10-1: extrapolated from wrn10-0.5 by multiply-adds"
     assert message in capsys.readouterr().err
@@ -120,3 +121,37 @@ def test_what_is_measured_is_near_to_what_a_run_takes(store, monkeypatch):
     took = time.process_time() - began
     assert price.estimate_seconds(run) / 4 < took < 4 * price.estimate_seconds(run)
     assert min(actual.values()) >= 0 and actual["step"] > 0 and actual["image"] > 0
+
+
+def test_what_was_measured_under_load_is_measured_again_once_the_machine_is_idle(
+    plan, monkeypatch, capsys
+):
+    monkeypatch.setattr(machine_benchmark, "_run_benchmarks", lambda *_: [[FOUND, FOUND]])
+    loads = [1.0, 0.5, 0.0, 0.75]
+    monkeypatch.setattr(machine_benchmark.LoadMeter, "measure", lambda meter, cores: loads.pop(0))
+    monkeypatch.setattr(estimate, "count_cores", lambda: 1)
+    runs = machine_benchmark.find_unmeasured(plan, plan.runs, "cpu")
+
+    def measure(step: float) -> set[float]:
+        monkeypatch.setitem(FOUND, "step", step)
+        machine_benchmark.measure_speeds(plan, runs, "cpu")
+        return {speed.step for speed in estimate.find_speeds(plan, "cpu").values()}
+
+    assert measure(9.0) == {9.0} and "took 1.0 cores from" in capsys.readouterr().err
+    monkeypatch.setattr(machine_benchmark, "_has_idle_cores", lambda: False)
+    assert machine_benchmark.find_unmeasured(plan, plan.runs, "cpu") == []
+    monkeypatch.setattr(machine_benchmark, "_has_idle_cores", lambda: True)
+    assert machine_benchmark.find_unmeasured(plan, plan.runs, "cpu") == runs
+    assert measure(5.0) == {5.0}  # still loaded, but less
+    capsys.readouterr()
+    assert measure(1.0) == {1.0} and not capsys.readouterr().err
+    assert machine_benchmark.find_unmeasured(plan, plan.runs, "cpu") == []
+    assert measure(7.0) == {1.0}  # a better measurement stays
+
+
+def test_the_load_is_what_other_processes_take_of_the_cores_that_were_wanted(monkeypatch):
+    """By hand: two of four cores are wanted; in 10 s others have had 30 core-seconds of 40."""
+    readings = iter([(0.0, 100.0, 7.0), (10.0, 140.0, 17.0)])
+    monkeypatch.setattr(machine_benchmark.LoadMeter, "_read", lambda meter: next(readings))
+    monkeypatch.setattr(machine_benchmark.psutil, "cpu_count", lambda: 4)
+    assert machine_benchmark.LoadMeter().measure(2) == 1.0

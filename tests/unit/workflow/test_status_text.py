@@ -10,7 +10,7 @@ import time
 import pandas as pd
 import pytest
 from helpers import tiny_study
-from helpers.finished_study import STUDENT, STUDY, TEACHER
+from helpers.finished_study import PLAN, STUDENT, STUDY, TEACHER
 from helpers.synthetic_study import write
 
 from kdpipe.errors import DataError
@@ -76,6 +76,8 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     assert "3 runs: 1 interrupted, 2 to do" in later
     assert re.search(r"interrupted  wrn10-.*, seed 0: resumes after epoch \d+ of 300$", later, re.M)
     assert "1 running, 2 to do" in message
+    seconds = json.loads(run_folder.progress_path(store.run(run.name)).read_bytes())["seconds"]
+    assert 0 < seconds < 60 and "time left: unknown" not in message  # by its own finished epochs
     epoch = int(message.split("epoch ")[1].split()[0])
     assert re.search(r"done, validation error \d+\.\d %$", message, re.MULTILINE)
     assert 0 < epoch <= 300
@@ -91,7 +93,7 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
 )  # fmt: skip
 def test_a_progress_file_that_is_torn_counts_no_epoch(tmp_path, data):
     run_folder.progress_path(tmp_path).write_bytes(data)
-    assert run_state.read_progress(tmp_path) == (0, None)
+    assert run_state.read_progress(tmp_path) == (0, None, 0.0)
     assert run_state.read_curve(tmp_path) in ([], [7])
 
 
@@ -171,7 +173,7 @@ def test_the_starts_of_short_runs_are_in_the_time(store, say, monkeypatch):
         )
     # one after the other, since the second learns from the first; and the report
     left = format_range(
-        2 * estimate.FORK_START_SECONDS + estimate.REPORT_SECONDS, estimate.WIDTH_UNSEEN
+        2 * estimate.FORK_START_SECONDS + estimate.estimate_report(PLAN), estimate.WIDTH_UNSEEN
     )
     assert f"time left: {left}, one job at a time" in say("status", "study.yaml")
     assert f"time: {left}, one job at a time" in say("plan", "study.yaml")
