@@ -43,6 +43,9 @@ class RunProgress(NamedTuple):
     seconds: float = 0.0
 
 
+NO_PROGRESS = RunProgress()
+
+
 def read_progress(folder: Path) -> RunProgress:
     """Return the progress of the run in a folder, from its progress file."""
     try:
@@ -146,7 +149,7 @@ def price_plan(
     return PricedPlan(states, cost_model, total, plain_total)
 
 
-def find_pace(progress: RunProgress, first: RunProgress = RunProgress()) -> Pace | None:
+def find_pace(progress: RunProgress, first: RunProgress = NO_PROGRESS) -> Pace | None:
     """Return how long the epochs of a run take; None if none is finished.
 
     Parameters
@@ -432,7 +435,7 @@ class RunState:
 
     def _note_pace(self, run: Run, progress: RunProgress) -> None:
         """Note how long the epochs of a running run take, since its job began."""
-        first = self.first_progress.get(run.name, RunProgress())
+        first = self.first_progress.get(run.name, NO_PROGRESS)
         if first.epoch and not first.seconds:  # unknown: what earlier epochs took is in the seconds
             return
         pace = find_pace(progress, first)
