@@ -23,6 +23,7 @@ from kdpipe.workflow import stopped_processes
 PLUGIN_PREFIXES = tuple(
     f"snakemake_{kind}_plugin_" for kind in ("executor", "storage", "report", "logger", "scheduler")
 )
+PROFILE_LINE = "Using workflow specific profile "  # another one has "Using profile " before it
 NOTHING_STARTED = "nothing was started"
 PROGRESS_KEPT = "the progress of its jobs is kept"
 CACHE_BYTES = 2**16  # more than the files that Snakemake keeps of a workflow
@@ -124,7 +125,7 @@ def _run_snakemake() -> int:
         if isinstance(error, exceptions.WorkflowError | exceptions.CliException):
             return _print_error(" ".join(str(error).split()))
         raise
-    print(usage.getvalue(), end="", file=sys.stderr)
+    print(_drop_profile_line(usage.getvalue()), end="", file=sys.stderr)
     cache_dir = Path(common.get_appdirs().user_cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -139,8 +140,18 @@ def _run_snakemake() -> int:
     try:
         return 0 if cli.args_to_api(options, parser) else 1
     except Exception as error:
-        exceptions.print_exception(error)
+        reporter = _get_reporter()
+        if (
+            reporter is None or not reporter.is_stopped
+        ):  # by a second Ctrl-C it breaks off somewhere
+            exceptions.print_exception(error)
         return 1
+
+
+def _drop_profile_line(text: str) -> str:
+    """Return warnings of Snakemake without the line that every start has, on its own profile."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(PROFILE_LINE))
 
 
 def _shorten_usage(text: str) -> str:

@@ -431,7 +431,7 @@ def _format_counts(run_counts: Mapping[str, int]) -> str:
     suffix = f" ({', '.join(not_done)})" if not_done else ""
     if waiting:
         return f"{total - waiting:,} of {total:,} runs are done{suffix}"
-    return f"all {total:,} runs are done{suffix}"
+    return f"{f'all {total:,} runs are' if total != 1 else 'the run is'} done{suffix}"
 
 
 def _failure_lines(

@@ -143,3 +143,34 @@ def test_a_cache_folder_that_cannot_be_made_is_named(starting, capsys, monkeypat
         f"kdpipe: {tmp_path}/file/snakemake, where Snakemake keeps files, is not writable (Not"
     )
     assert capsys.readouterr().err.startswith(message)
+
+
+def test_snakemakes_line_on_its_own_profile_goes_and_its_warnings_stay(tmp_path, capsys):
+    """The line is the one that the parser of Snakemake prints itself."""
+    profile = tmp_path / "profiles/default"
+    profile.mkdir(parents=True)
+    (profile / "config.yaml").write_text("keep-going: true\n")
+    snakefile = tmp_path / "Snakefile"
+    snakefile.touch()
+    options = ["--snakefile", str(snakefile), "--workflow-profile", str(profile)]
+    cli.parse_args([*options, "--cores", "1"])
+    line = capsys.readouterr().err
+    assert str(profile) in line and line.count("\n") == 1
+    assert snakemake_entry._drop_profile_line(line) == ""
+    others = "Using profile mine and workflow specific profile x\na warning\n"
+    assert snakemake_entry._drop_profile_line(others + line) == others
+
+
+def test_an_error_after_a_stop_is_no_traceback(starting, monkeypatch, capsys):
+    """Of a second Ctrl-C, while Snakemake waits for its jobs."""
+
+    def fail(options, parser):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("Cannot close a running event loop")
+
+    reporter = SimpleNamespace(is_stopped=False, is_ending=False, has_summary=True)
+    monkeypatch.setattr(progress, "current_reporter", reporter)
+    monkeypatch.setattr(cli, "args_to_api", fail)
+    assert starting(lambda: (None, None)) == 130
+    assert capsys.readouterr().err == ""
