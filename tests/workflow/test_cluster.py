@@ -20,6 +20,7 @@ import pytest
 import yaml
 from helpers import slurm as cluster
 from helpers import tiny_study
+from helpers.snakemake_sandbox import Lab
 from helpers.tiny_study import exact
 
 pytestmark = [
@@ -43,37 +44,30 @@ def slurm():
             there.stop()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def locally(tmp_path_factory):
-    """Both studies without SLURM. The long one takes minutes, in which others wait for SLURM."""
-    started = {}
-    for name, study in STUDIES.items():
-        folder = tmp_path_factory.mktemp(name)
-        command = snakemake("--cores", "2", "--directory", folder, "--configfile", study)
-        with open(folder / "said", "w") as message:
-            options = {"cwd": ROOT, "stdout": message, "stderr": message, "text": True}
-            started[name] = folder, subprocess.Popen(["nice", *command], **options)
-        if name == "cluster":
-            ended(*started[name])
-    yield started
-    for _, process in started.values():
-        process.terminate()
-        process.wait()
+@pytest.fixture(scope="module")
+def cluster_locally(tmp_path_factory, warm):
+    """The short study without SLURM."""
+    return run_locally(tmp_path_factory.mktemp("cluster"), "cluster", warm)
 
 
 @pytest.fixture(scope="module")
-def cluster_locally(locally):
-    return ended(*locally["cluster"])
+def long_locally(tmp_path_factory, warm):
+    """The long one, whose steps do not wait here."""
+    return run_locally(tmp_path_factory.mktemp("long"), "long", warm)
 
 
-@pytest.fixture(scope="module")
-def long_locally(locally):
-    return ended(*locally["long"])
-
-
-def ended(folder: Path, process: subprocess.Popen) -> Path:
-    assert process.wait(PATIENCE) == 0, (folder / "said").read_text()[-3000:]
+def run_locally(folder: Path, study: str, warm) -> Path:
+    Lab(folder, warm).run(None, "--configfile", str(STUDIES[study]))
     return folder
+
+
+def path_with(helper: str, folder: Path, slurm) -> str:
+    """A PATH whose `kdpipe` is a script of tests/helpers."""
+    (folder / "bin").mkdir()
+    shim = folder / "bin" / "kdpipe"
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/helpers/{helper} "$@"\n')
+    shim.chmod(0o755)
+    return f"{folder}/bin:{slurm.environment['PATH']}"
 
 
 def snakemake(*options) -> list[str]:
@@ -245,10 +239,6 @@ def test_as_many_runs_as_gpus_and_the_others_wait(slurm, tmp_path, gpu_gres, inp
     study = yaml.safe_load(STUDIES["cluster"].read_text()) | more
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     (tmp_path / "seen").mkdir()
-    (tmp_path / "bin").mkdir()
-    shim = tmp_path / "bin" / "kdpipe"
-    shim.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/helpers/fake_gpus.py "$@"\n')
-    shim.chmod(0o755)
     plan = subprocess.run(
         [sys.executable, "-m", "kdpipe", "plan", "--json", tmp_path / "study.yaml"],
         capture_output=True,
@@ -262,7 +252,7 @@ def test_as_many_runs_as_gpus_and_the_others_wait(slurm, tmp_path, gpu_gres, inp
         tmp_path / "study.yaml",
         "--",
         *(record(tmp_path, run) for run in teachers),
-        PATH=f"{tmp_path}/bin:{slurm.environment['PATH']}",
+        PATH=path_with("fake_gpus.py", tmp_path, slurm),
         gpu_gres=gpu_gres,
         PRETENDED=str(tmp_path / "seen"),
     )
@@ -285,7 +275,9 @@ def test_time_limit_dead_node_and_cancelling_end_in_the_same_bytes(slurm, long_l
     """
     teacher = named(long_locally, "wrn10-1-labels")
     scratch = [named(long_locally, f"wrn10-0.5-labels-6e-s{seed}") for seed in (0, 1)]
-    head = Head(slurm, tmp_path, STUDIES["long"], "--retries", "12", longest_job=1)
+    path = path_with("slow_steps.py", tmp_path, slurm)
+    options = {"longest_job": 1, "PATH": path}
+    head = Head(slurm, tmp_path, STUDIES["long"], "--retries", "12", **options)
 
     cancelled = at_work(slurm, tmp_path, scratch[0])
     slurm.run("scancel", cancelled["id"])
@@ -312,7 +304,8 @@ def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tm
     cancelled = named(long_locally, "wrn10-0.5-labels-6e-s0")
     expected = (teacher, cancelled)
     targets = ["--", *(record(tmp_path, run) for run in expected)]
-    head = Head(slurm, tmp_path, STUDIES["long"], *targets)
+    path = path_with("slow_steps.py", tmp_path, slurm)
+    head = Head(slurm, tmp_path, STUDIES["long"], *targets, PATH=path)
     orphans = {run: at_work(slurm, tmp_path, run)["id"] for run in expected}
     os.kill(head.process.pid, signal.SIGKILL)
     head.wait()
@@ -320,7 +313,7 @@ def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tm
     subprocess.run(orphans_cancelled(), shell=True, cwd=tmp_path, env=slurm.environment, check=True)
     assert [job["id"] for job in slurm.jobs("RUNNING")] == [orphans[teacher]]
 
-    again = Head(slurm, tmp_path, STUDIES["long"], *targets)
+    again = Head(slurm, tmp_path, STUDIES["long"], *targets, PATH=path)
     again.finished()
     assert "the previous invocation was killed" in again.log.read_text()
     for run in expected:
