@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.server
+import io
 import json
 import os
 import re
@@ -31,6 +32,7 @@ from kdpipe.runs.files import read_arrays
 from kdpipe.runs.store import Store
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
+from huggingface_hub import constants as hub_constants  # noqa: E402
 from timm.data import create_transform, resolve_data_config  # noqa: E402
 from timm.models import get_pretrained_cfg, list_pretrained  # noqa: E402
 from timm.models._hub import save_config_for_hf, save_for_hf  # noqa: E402
@@ -76,16 +78,17 @@ def study(store, **changes) -> dict:
     return content
 
 
-def kdpipe(store, *words, **environment):
-    """As typed there; the answer, and all that was said."""
-    process = subprocess.run(
-        [sys.executable, "-m", "kdpipe", *words],
-        cwd=store,
-        env=os.environ | {"HF_HUB_CACHE": str(store / "hub")} | environment,
-        capture_output=True,
-        text=True,
-    )
-    return process.returncode, process.stdout + process.stderr
+def kdpipe(store, *words):
+    """As typed there, in this process: the exit code, and all that was said."""
+    message = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(store))
+        stack.enter_context(contextlib.redirect_stdout(message))
+        stack.enter_context(contextlib.redirect_stderr(message))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(hub_constants, "HF_HUB_CACHE", str(store / "hub"))
+        code = main([*words])
+    return code, message.getvalue()
 
 
 # --- what timm itself says
@@ -292,16 +295,19 @@ def of_the_hub(store, folder, **more):
 
 
 @pytest.mark.slow
-def test_jobs_fetch_what_is_not_in_the_cache(folder, hub_of, tmp_path):
+def test_jobs_fetch_what_is_not_in_the_cache(folder, hub_of, tmp_path, monkeypatch):
     of_the_hub(tmp_path, folder, sha256=folder.sha256)
     with hub_of(folder.path) as (address, requests):
-        there = {"HF_ENDPOINT": address}
-        assert kdpipe(tmp_path, "network", "study.yaml", **there)[0] == 0
-        code, message = kdpipe(tmp_path, "check", "study.yaml", **there)
+        monkeypatch.setattr(hub_constants, "ENDPOINT", address)
+        assert kdpipe(tmp_path, "network", "study.yaml")[0] == 0
+        code, message = kdpipe(tmp_path, "check", "study.yaml")
         assert code == 0, message
         assert not [path for path in requests if REPOSITORY in path], "a check fetches nothing"
-        code, message = kdpipe(tmp_path, "run", "study.yaml", "--cores", "1", **there)
-        assert code == 0, message
+        line = [sys.executable, "-m", "kdpipe", "run", "study.yaml", "--cores", "1"]
+        there = {"HF_ENDPOINT": address, "HF_HUB_CACHE": str(tmp_path / "hub")}
+        env = os.environ | there
+        process = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert process.returncode == 0, process.stdout + process.stderr
         assert len([path for path in requests if path.endswith("model.safetensors")]) == 1
     (run,) = (tmp_path / "results/runs").glob("small-pretrained-*")
     written, _ = read_arrays(run / "weights.safetensors")
