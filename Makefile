@@ -20,12 +20,12 @@ run: $(BIN)/.installed
 test: $(BIN)/.installed
 	pytest -n 2
 
-# Side by side, and three workers for two cores: much of the time is waiting.
+# Side by side, and four workers for two cores: much of the time is waiting.
 test-all: $(BIN)/.installed
 	$(MAKE) --jobs=2 --output-sync=target test-slow test-cluster
 
 test-slow: $(BIN)/.installed
-	pytest -n 3 --dist worksteal -m "slow and not cluster"
+	pytest -n 4 --dist worksteal -m "slow and not cluster"
 
 # SLURM 22.05 has crashed by itself here, when a killed node came back: one failure is no verdict.
 test-cluster: $(BIN)/.installed
