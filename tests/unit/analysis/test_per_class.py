@@ -15,6 +15,7 @@ from kdpipe.analysis.dataframe import filter_rows, normalize_frame
 from kdpipe.analysis.eval_point import PerImageErrors
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT, compute_per_class_errors
 from kdpipe.errors import StoreError
+from kdpipe.report import render
 from kdpipe.report.builtin_tables.by_class import describe_worst_class, render_class_table
 from kdpipe.report.render import render_report
 from kdpipe.runs import records
@@ -45,6 +46,12 @@ def known(tmp_path_factory):
             row.seed: (row.run, outputs(plan, store, row.run)) for row in rows.itertuples()
         }
     return plan, store, frame, answers, arms
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """They take half of the time of a page, and are of no interest here."""
+    monkeypatch.setattr(render, "submit_figures", lambda *_, **__: {})
 
 
 def outputs(plan, store, name) -> np.ndarray:
@@ -113,7 +120,7 @@ def test_errors_differences_and_confusions_are_those_of_other_libraries(known):
 
 
 @pytest.mark.slow
-def test_an_archive_says_the_same_and_an_older_one_that_it_is_not_kept(known, tmp_path):
+def test_an_archive_says_the_same_and_an_older_one_that_it_is_not_kept(known, tmp_path, no_figures):
     plan, store, frame, answers, _ = known
     archive.archive_study(plan, store, tmp_path / "new")
     there = compute_per_class_errors(frame, answers, PerImageErrors(plan, Store(tmp_path / "new")))
@@ -185,7 +192,9 @@ def test_of_a_student_without_scratch_runs_the_errors_are_told(known):
 
 
 @pytest.mark.slow
-def test_the_page_has_the_classes_of_the_chosen_and_the_path_of_the_table(known, tmp_path):
+def test_the_page_has_the_classes_of_the_chosen_and_the_path_of_the_table(
+    known, tmp_path, no_figures
+):
     plan, store, *_ = known
     folder = render_report(plan, store, tmp_path / "report")
     page = (folder / "index.html").read_text()
