@@ -205,7 +205,7 @@ def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys,
                 assert code == 2 and (Path(path).name in text or source in text), text
         for each, data in remaining.items():
             each.write_bytes(data)
-        assert main(command) == 0 and csv.read_bytes() == whole, path
+    assert main(command) == 0 and csv.read_bytes() == whole
     shutil.rmtree("reports")
     tally.check()
 
