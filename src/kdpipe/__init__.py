@@ -1,12 +1,18 @@
 """Plan, run and report studies of distillation: which teacher, stopped when, distilled how."""
 
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdpipe.export.classifier import Classifier
 
 __version__ = "0.2.0"
 
 
-def load(export: Any, model: str | None = None, threads: int = 1, time_limit: float = 120.0) -> Any:
+def load(
+    export: str | Path, model: str | None = None, threads: int = 1, time_limit: float = 120.0
+) -> "Classifier":
     """Load an export for inference: `kdpipe.load(FOLDER)(image)`.
 
     See `kdpipe.export.classifier.load_classifier`, which is imported only when this is called.

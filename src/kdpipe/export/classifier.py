@@ -29,9 +29,9 @@ import contextlib
 import errno
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -47,11 +47,18 @@ from kdpipe.models.pretrained.kdpipe_export import (
 )
 from kdpipe.text import escape, format_value, join_names, shorten_line
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+# What a classifier takes as an image.
+ImageLike: TypeAlias = "str | Path | Image.Image | np.ndarray"
 TIME_LIMIT = 120.0  # seconds, for loading a graph and for each batch
 MAX_RESIZED_PIXELS = 2**27  # of an image whose shorter side is scaled
 
 
-def preprocess_image(image, name: object, input_config: dict) -> np.ndarray:
+def preprocess_image(
+    image: "Image.Image", name: object, input_config: dict[str, Any]
+) -> np.ndarray:
     """Return the pixels of an image.
 
     Parameters
@@ -85,7 +92,7 @@ def preprocess_image(image, name: object, input_config: dict) -> np.ndarray:
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
-def describe_steps(input_config: dict) -> str:
+def describe_steps(input_config: dict[str, Any]) -> str:
     """Return the steps in words, for a model card."""
     parts = []
     for step in input_config["steps"]:
@@ -421,20 +428,22 @@ class Classifier:
 
     def __init__(
         self,
-        config: dict,
+        config: dict[str, Any],
         session: Any,
         temperature: float = 1.0,
         path: Path = Path(FLOAT_FILE),
         time_limit: float = TIME_LIMIT,
     ):
-        self.config = config
+        self.config: dict[str, Any] = config
         self.temperature = temperature
         self.classes: tuple[str, ...] = tuple(config["classes"])
         self._session = session
         self._path = path
         self._time_limit = time_limit
 
-    def __call__(self, images) -> dict[str, float] | list[dict[str, float]]:
+    def __call__(
+        self, images: "ImageLike | Sequence[ImageLike]"
+    ) -> dict[str, float] | list[dict[str, float]]:
         """Return the probabilities of the classes of one or several images.
 
         Raises
@@ -445,20 +454,20 @@ class Classifier:
             If ONNX Runtime cannot run the graph, or takes too long.
         """
         is_batch = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
-        if is_batch and not len(images):
+        batch: Any = images if is_batch else [images]
+        if not len(batch):
             return []
-        images = images if is_batch else [images]
         probabilities = [
             self._name_probabilities(logits, image)
-            for logits, image in zip(self.logits(images), images, strict=True)
+            for logits, image in zip(self.logits(batch), batch, strict=True)
         ]
         return probabilities if is_batch else probabilities[0]
 
-    def logits(self, images) -> np.ndarray:
+    def logits(self, images: "Sequence[ImageLike] | np.ndarray") -> np.ndarray:
         """Return the logits (N, classes) float32 of several images."""
         return self.logits_from_pixels(np.stack([self.preprocess(image) for image in images]))
 
-    def preprocess(self, image) -> np.ndarray:
+    def preprocess(self, image: "ImageLike") -> np.ndarray:
         """Return what the network is given of an image: (C, H, W) uint8, not normalized."""
         from PIL import Image
 
