@@ -1,6 +1,7 @@
 # make run      the study of config.yaml, into reports/digits_noisy/
 # make test     the fast tests, some minutes
 # make test-all the rest: whole studies, faults, Monte Carlo; on a SLURM of their own as root
+# make test-oldest  a part of the fast tests, with the oldest versions that pyproject.toml allows
 # make check    style, types, layers of the package, workflow lint
 # make gpu-check    whether this machine's GPU computes what it should, into gpu-check.json
 # make docs     the manual as pages of HTML: docs/_build/html/docs/index.html
@@ -10,7 +11,7 @@ BIN := .venv/bin
 CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test test-all test-slow test-cluster check gpu-check docs pins
+.PHONY: install run test test-all test-slow test-cluster test-oldest check gpu-check docs pins
 
 install: $(BIN)/.installed
 
@@ -31,6 +32,17 @@ test-slow: $(BIN)/.installed
 test-cluster: $(BIN)/.installed
 	pytest -m cluster -rs tests/workflow/test_cluster.py || \
 		pytest -m cluster -rs --last-failed tests/workflow/test_cluster.py
+
+# An environment of its own: as large as .venv. The packages that need an extra are left out.
+OLDEST := .venv-oldest
+OLDEST_TESTS := $(addprefix tests/unit/,config stats plan jobs losses workflow)
+OLDEST_TESTS += tests/unit/analysis/test_explored_claims.py
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint requirements-oldest.txt --editable . pytest hypothesis statsmodels
+	PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" python -m pytest --ignore tests/unit/workflow/test_tracking.py \
+		$(OLDEST_TESTS)
 
 check: $(BIN)/.installed
 	ruff check .

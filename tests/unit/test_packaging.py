@@ -4,25 +4,51 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
 from helpers.snakemake_sandbox import ROOT
 from packaging.metadata import Metadata
+from packaging.requirements import Requirement
 from validate_pyproject import api
 
 from kdpipe import __version__
 
-# What custom terms, tables and figures import (docs/how-to).
-PUBLIC = ("kdpipe.load", "kdpipe.losses.base.", "kdpipe.pydantic_base.")
+# What docs/reference/api.md lists: for exports, custom terms, tables and figures.
+PUBLIC = (
+    "kdpipe.load",
+    "kdpipe.export.classifier.",
+    "kdpipe.losses.base.",
+    "kdpipe.pydantic_base.",
+)
 PUBLIC += tuple(f"kdpipe.report.{name}." for name in ("table", "figure", "style"))
-PUBLIC += tuple(f"kdpipe.analysis.dataframe.{name}" for name in ("filter_rows", "group_rows"))
+PUBLIC += tuple(
+    f"kdpipe.analysis.dataframe.{name}"
+    for name in (
+        *("filter_rows", "group_rows", "normalize_frame"),
+        *("select_direct_students", "get_series_by_seed"),
+    )
+)
 
 
 def test_pyproject_is_valid():
-    import tomllib
-
     api.Validator()(tomllib.loads((ROOT / "pyproject.toml").read_text()))
+
+
+def test_the_oldest_versions_are_the_lower_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "requirements-oldest.txt").read_text()
+    oldest = dict(re.findall(r"^([\w-]+)==(.+)$", text, re.MULTILINE))
+    bounds = {
+        requirement.name: specifier.version
+        for requirement in map(Requirement, project["dependencies"])
+        for specifier in requirement.specifier
+        if specifier.operator == ">="
+    }
+    assert len(bounds) == len(project["dependencies"])
+    assert {name: oldest[name] for name in bounds} == bounds
+    assert set(oldest) - set(bounds) == {"numpy", "pillow"}
 
 
 def test_what_is_cited_has_the_version():
