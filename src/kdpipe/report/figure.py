@@ -6,6 +6,7 @@ no data for it. Errors are top-1 in % on test; a point is a mean over seeds with
 """
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
 from kdpipe.report.table import describe_eval_point
 from kdpipe.stats import replicates
+from kdpipe.stats.intervals import describe_difference, summarize
 from kdpipe.user_code import explain_renamed
 
 # The arrow points to lower errors along x, and along y, where the text is turned.
@@ -242,6 +244,38 @@ def select_full_teacher_students(frame: pd.DataFrame) -> pd.DataFrame:
 def group_by_student(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Return each student with its rows, at most `MAX_PANELS` of them."""
     return [(key["student"], part) for key, part in group_rows(rows, "student")][:MAX_PANELS]
+
+
+def describe_best(errors: dict[str, pd.Series], kind: str) -> str:
+    """Return in a few words which of several options is best, if that can be told.
+
+    All pairs are compared by seed, and their intervals hold jointly (Bonferroni): the best one was
+    not known beforehand.
+
+    Parameters
+    ----------
+    errors : dict of Series
+        The errors by seed, by the name of the option.
+    kind : str
+        What the options are, as `teacher`.
+    """
+    options = {name: values.astype(float).dropna() for name, values in errors.items()}
+    options = {name: values for name, values in options.items() if len(values)}
+    if len(options) < 2:
+        return ""
+    best = min(options, key=lambda name: options[name].mean())
+    level = 1 - 0.05 / math.comb(len(options), 2)
+    differences = [
+        summarize(options[best].sub(values).dropna(), level)
+        for name, values in options.items()
+        if name != best
+    ]
+    n_worse = sum(describe_difference(difference) == "better" for difference in differences)
+    if n_worse == len(differences):
+        return f"{best} is the best of {len(options)} {kind}s"
+    if n_worse:
+        return f"{best} is better than {n_worse} of {len(differences)} other {kind}s"
+    return f"no difference can be told between {len(options)} {kind}s"
 
 
 def place_teachers(rows: pd.DataFrame) -> tuple[dict[str, float], bool]:

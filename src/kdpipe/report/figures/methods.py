@@ -21,6 +21,7 @@ from kdpipe.report.figure import (
     FigureSpec,
     FigureWithCaption,
     assign_teacher_styles,
+    describe_best,
     group_by_student,
 )
 from kdpipe.stats.intervals import summarize
@@ -152,4 +153,15 @@ def _wrap_label(text: str) -> str:
     return "\n".join(line.replace("_ ", "_") for line in lines)
 
 
-FIGURE = FigureSpec("Methods", 35, plot_methods)
+def find_best_method(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return which method is best for each student and full teacher that has enough of them."""
+    rows = select_label_trained_teachers(select_direct_students(frame))
+    texts = []
+    for key, part in group_rows(filter_rows(rows, stop="full"), "student", "teacher"):
+        errors = {arm.name: arm.errors for arm in build_method_arms(part)}
+        if len(errors) >= MIN_METHODS and (text := describe_best(errors, "method")):
+            texts.append(f"for {key['student']} from {key['teacher']} {text}")
+    return "; ".join(texts[:2])
+
+
+FIGURE = FigureSpec("Methods", 35, plot_methods, find=find_best_method)

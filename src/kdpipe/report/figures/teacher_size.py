@@ -19,6 +19,7 @@ from kdpipe.analysis.dataframe import (
     select_direct_students,
     select_label_trained_teachers,
 )
+from kdpipe.analysis.selection import find_main_method
 from kdpipe.losses.method import is_plain_kd, short_label
 from kdpipe.report import style
 from kdpipe.report.figure import (
@@ -26,6 +27,7 @@ from kdpipe.report.figure import (
     FigureSpec,
     FigureWithCaption,
     assign_method_styles,
+    describe_best,
 )
 
 WRN = re.compile(r"wrn(\d+)-(\d*\.?\d+)")
@@ -150,4 +152,21 @@ def _plot_panel(axis: Axes, panel_rows: pd.DataFrame, kind: str, labels: dict[st
         style.set_tick_names(axis, ticks[kind], ticks.teacher)
 
 
-FIGURE = FigureSpec("Student error against the size of the teacher", 10, plot_teacher_size)
+def find_best_teacher(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return which fully trained teacher is best for each student, under the main KD."""
+    rows = select_label_trained_teachers(select_direct_students(frame))
+    rows = filter_rows(rows, stop_kind="full", method=find_main_method(frame, "kd"))
+    texts = []
+    for key, part in list(group_rows(rows, "student"))[:MAX_STUDENTS]:
+        errors = {k["teacher"]: get_series_by_seed(c) for k, c in group_rows(part, "teacher")}
+        if text := describe_best(errors, "teacher"):
+            texts.append(f"for {key['student']} {text}")
+    return "; ".join(texts)
+
+
+FIGURE = FigureSpec(
+    "Student error against the size of the teacher",
+    10,
+    plot_teacher_size,
+    find=find_best_teacher,
+)
