@@ -74,3 +74,12 @@ def test_one_thing_has_one_color_in_every_figure():
                 looks.setdefault(label, set()).add(bars.lines[0].get_color())
     assert set(looks) == set(methods) and all(len(colors) == 1 for colors in looks.values())
     assert len(set.union(*looks.values())) == 3
+
+
+def test_the_map_says_how_many_cells_can_be_told_from_scratch():
+    told = [cell([e, e + 1.1, e + 2], teacher="mid", stop="full") for e in (5.0,)]
+    untold = [cell([9.0, 12.0, 12.5], teacher="mid", stop="checkpoint 10")]
+    tidied = normalize_frame(frame(SCRATCH, *told, *untold))
+    finding = load_figures()["checkpoints"].find
+    assert finding is not None
+    assert finding(tidied, pd.DataFrame()) == "better than scratch in 1, worse in 0 of 2 cells"

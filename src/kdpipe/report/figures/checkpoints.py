@@ -16,7 +16,7 @@ from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
 from kdpipe.report.format import format_estimate
-from kdpipe.stats.intervals import summarize
+from kdpipe.stats.intervals import describe_difference, summarize
 
 COLUMN_LENGTH = 16  # in a line of a student's name
 
@@ -85,4 +85,23 @@ def _find_color_limit(grid: pd.DataFrame) -> tuple[float, int]:
     return limit, int((sizes > limit).sum())
 
 
-FIGURE = FigureSpec("Teacher checkpoints and students", 30, plot_checkpoints)
+def find_better_cells(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return in how many cells distilling is better and worse than scratch, jointly told."""
+    rows = drop_longer_teachers(select_label_trained_teachers(select_direct_students(frame)))
+    rows = filter_rows(rows, method=find_main_method(frame, "kd"))
+    errors = pivot_by_seed(rows, "teacher", "stop", "student")
+    scratch = pivot_by_seed(filter_rows(frame, kind="scratch"), "student")
+    pairs = [errors[column] - scratch[column[2]] for column in errors if column[2] in scratch]
+    if not pairs:
+        return ""
+    level = 1 - 0.05 / len(pairs)
+    words = [describe_difference(summarize(pair.dropna(), level)) for pair in pairs]
+    better, worse = words.count("better"), words.count("worse")
+    if not better and not worse:
+        return f"no difference to scratch can be told in any of {len(pairs)} cells"
+    return f"better than scratch in {better}, worse in {worse} of {len(pairs)} cells"
+
+
+FIGURE = FigureSpec(
+    "Teacher checkpoints and students", 30, plot_checkpoints, find=find_better_cells
+)
