@@ -43,7 +43,7 @@ from kdpipe.runs.store import Store
 FIGURES = [
     name
     for name, one in load_figures().items()
-    if not one.uses_export_rows and name not in ("lengths", "train_sizes")
+    if not one.uses_export_rows and name not in ("lengths", "train_sizes", "by_class")
 ]
 
 
