@@ -956,11 +956,31 @@ def _is_same_runs(differences: pd.Series) -> bool:
     )
 
 
+SETTING_COLUMNS = ["method", "kd_epochs", "epochs"]  # what may differ under one name
+
+
 def _describe_settings(row: pd.Series, frame: pd.DataFrame) -> str:
     """Return the settings of the method of a row, and what an ensemble as its teacher averages."""
     ensemble = filter_rows(frame, kind="ensemble", ensemble=row.teacher_label)
     text = f"{row.teacher_label} is the average of {ensemble.of.iloc[0]}; " if len(ensemble) else ""
-    text += f"{row.method}: T {row.temperature:g}, {row.kd_weight:g} KD + {row.ce_weight:g} CE"
+    return f"{text}{row.method}: {_describe_method(row)}"
+
+
+def describe_methods(frame: pd.DataFrame) -> dict[str, str]:
+    """Return by its name what each method of a study does; several settings are joined."""
+    if frame.empty or "method" not in frame:
+        return {}
+    texts: dict[str, list[str]] = {}
+    for _, row in filter_rows(frame, kind="student").drop_duplicates(SETTING_COLUMNS).iterrows():
+        known = texts.setdefault(str(row.method), [])
+        if (text := _describe_method(row)) not in known:
+            known.append(text)
+    return {name: "; or ".join(known) for name, known in texts.items()}
+
+
+def _describe_method(row: pd.Series) -> str:
+    """Return the settings of the method of a row."""
+    text = f"T {row.temperature:g}, {row.kd_weight:g} KD + {row.ce_weight:g} CE"
     for name, term in list(load_terms().items())[1:]:
         weight = f"{name}_weight"
         if weight in row and row[weight] > 0:

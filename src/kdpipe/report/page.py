@@ -7,6 +7,7 @@ The Markdown leaves out the figures. Sentences that stand on both are written by
 the end of this module.
 """
 
+import base64
 import math
 import re
 import shlex
@@ -37,6 +38,7 @@ from kdpipe.analysis.recommendation import (
     Candidate,
     PairedGain,
     Recommendation,
+    describe_methods,
     put_best_first,
 )
 from kdpipe.analysis.teacher_to_ship import TeacherToShip
@@ -64,6 +66,7 @@ from kdpipe.report.table import (
     RenderedTable,
     compute_sort_keys,
     frame_to_markdown,
+    table_to_csv,
     table_to_markdown,
 )
 from kdpipe.runs.records import EvalPoint, other_eval_point
@@ -97,6 +100,8 @@ ERROR_RATE_NOTE = (
 )
 
 
+# In the notes of a row; the page says once what is true of many rows, the CSV says it of each.
+MIXED_NOTE = re.compile(r"(?:^|; )mixes (?:devices|versions of torch): ([^;]*)")
 MARKS_OF_DIFFERENCES = ("better", "worse", "cannot tell", "no spread")
 
 
@@ -175,6 +180,8 @@ class ReportContext:
         By student, the exported folder beside the page, where there is one.
     results : str or None
         The folder of the records, where it is no folder with weights: that of a published report.
+    registration_link : str
+        The file of the registration, seen from the page; empty where it does not lie beside it.
     """
 
     plan: Plan
@@ -199,6 +206,7 @@ class ReportContext:
     teacher_rounding: str = ""
     exported: dict[str, ExportedFolder] = field(default_factory=dict)
     results: str | None = None
+    registration_link: str = ""
 
     @property
     def teacher_text(self) -> str:
@@ -280,6 +288,9 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         list_candidates=list_candidates,
         describe_candidate=describe_candidate,
         describe_publication=describe_publication,
+        csv_links={table.name: _embed_csv(table) for table in _list_tables(report)},
+        mixed_text=_describe_mixed(_list_tables(report)),
+        method_texts=describe_methods(report.frame),
         format_si=format_si,
         describe_choice=describe_choice,
         describe_decision_gain=describe_decision_gain,
@@ -344,6 +355,35 @@ def capitalize_sentence(text: str, names: set[str]) -> str:
     return text if is_name else text[:1].upper() + text[1:]
 
 
+def _list_tables(report: ReportContext) -> list[RenderedTable]:
+    """Return all tables of a page."""
+    return [*report.tables, *filter(None, [report.pairs_table, report.class_table])]
+
+
+def _embed_csv(table: RenderedTable) -> str:
+    """Return the CSV of a table as an address that needs no file beside the page."""
+    return f"data:text/csv;base64,{base64.b64encode(table_to_csv(table).encode()).decode()}"
+
+
+def _describe_mixed(tables: list[RenderedTable]) -> str:
+    """Return how many rows of tables rest on runs of several devices or versions of torch."""
+    texts = [str(text) for table in tables for text in table.display.to_numpy().ravel()]
+    mixed = [match[1] for text in texts for match in MIXED_NOTE.finditer(text)]
+    if not mixed:
+        return ""
+    return (
+        f"{format_count(len(mixed), 'row')} of these tables compare{'s' * (len(mixed) == 1)} runs "
+        f"that were not all made alike ({'; '.join(dict.fromkeys(mixed))}): the notes in each CSV "
+        "name them."
+    )
+
+
+def _drop_mixed_note(text: str) -> str:
+    """Return a text without the note that its runs were not all made alike."""
+    shorter = MIXED_NOTE.sub("", text).removeprefix("; ")
+    return shorter if shorter or not text else "-"
+
+
 def _list_parts(table: RenderedTable | None) -> list[tuple]:
     """Return a table as (table, headings, rows, whether it is folded), or nothing."""
     if table is None:
@@ -368,10 +408,13 @@ def _describe_undecided(report: ReportContext) -> list[str]:
 
 def _table_fields(table: RenderedTable) -> tuple[list[str], list[list[tuple[str, float | str]]]]:
     """Return headings and rows of (text, sort key), without columns that hold nothing."""
-    texts = table.display.astype(str).to_numpy().tolist()
+    texts = table.display.astype(str).map(_drop_mixed_note).to_numpy().tolist()
     nonempty = [i for i in range(len(table.display.columns)) if any(row[i] != "-" for row in texts)]
     rows = [
-        [(row[i], keys[i]) for i in nonempty]
+        [
+            (row[i], _drop_mixed_note(keys[i]) if isinstance(keys[i], str) else keys[i])
+            for i in nonempty
+        ]
         for row, keys in zip(texts, compute_sort_keys(table), strict=True)
     ]
     return [str(table.display.columns[i]) for i in nonempty], rows
@@ -775,7 +818,7 @@ def describe_error_rate(report: ReportContext) -> str:
 
 def describe_marks(report: ReportContext) -> str:
     """Return how many marks of differences stand in tables, and that each family has its 5 %."""
-    tables = [*report.tables, *filter(None, [report.pairs_table, report.class_table])]
+    tables = _list_tables(report)
     counts = [
         sum(
             int(table.data[column].isin(MARKS_OF_DIFFERENCES).sum())

@@ -51,6 +51,7 @@ from kdpipe.report.table import (
     table_to_latex,
     table_to_markdown,
 )
+from kdpipe.runs import registrations
 from kdpipe.runs.files import atomic_replace_all, find_temporary_files
 from kdpipe.runs.records import EVAL_POINTS, ROUNDING_KEY, EvalPoint, format_rounding
 from kdpipe.runs.store import Store
@@ -106,6 +107,7 @@ def render_report(
         study_file=study_file,
         exported=_find_exported(report, store, folder) if is_published else {},
         results=str(folder) if is_published else None,
+        registration_link=_link_registration(plan, folder) if is_published else "",
     )
     files = {
         folder / name: content for name, content in _render_files(report, frame, digest).items()
@@ -128,6 +130,12 @@ def render_report(
     for line in (*report.plugin_errors, *store.altered["runs"].values()):
         print(f"kdpipe: {escape_lines(line)}", file=sys.stderr)
     return folder
+
+
+def _link_registration(plan: Plan, folder: Path) -> str:
+    """Return the registration beside a published page, seen from it; empty where there is none."""
+    path = registrations.registration_path(plan.study.study, Store(folder))
+    return str(path.relative_to(folder)) if path.is_file() else ""
 
 
 def _find_exported(

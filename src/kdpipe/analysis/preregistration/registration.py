@@ -30,7 +30,7 @@ from kdpipe.runs import looks, registrations
 from kdpipe.runs.records import RECORD_KINDS
 from kdpipe.runs.registrations import RegisteredVerdicts
 from kdpipe.runs.store import Store
-from kdpipe.text import format_value, join_names
+from kdpipe.text import format_count, format_value, join_names
 
 # How a study is run and shown, and where files are on one machine: not part of what is tested.
 UNTESTED_KEYS = {
@@ -379,7 +379,7 @@ def find_study_deviations(
     list of str
         One sentence for each deviation.
     """
-    deviations = list(_find_code_change(registration))
+    deviations = list(_find_code_change(registration, has_verdicts))
     if (rules := registrations.get_rules(registration)) != RULES and not has_verdicts:
         source = "" if "rules" in registration else ", since it names none"
         deviations.append(
@@ -534,7 +534,7 @@ def _find_other_versions(records: list[dict], registration: dict) -> Iterator[st
         )
 
 
-def _find_code_change(registration: dict) -> Iterator[str]:
+def _find_code_change(registration: dict, has_verdicts: bool) -> Iterator[str]:
     """Yield that this code makes numbers, or judges them, differently than registered.
 
     It names no commit of its own: the same records are to give the same page at the next one. The
@@ -546,12 +546,19 @@ def _find_code_change(registration: dict) -> Iterator[str]:
     else:
         changed = version.find_changed_parts(registration["code"])
     if changed or registration["kdpipe"] != __version__:
-        parts = f" ({join_names(changed)})" if changed else ""
+        parts = (
+            f" in {format_count(len(changed), 'part')}: {join_names(changed)}" if changed else ""
+        )
         kdpipe, git = (registration[key] or "unknown" for key in ("kdpipe", "git"))
         suffix = "" if registration["kdpipe"] == __version__ else f", this is kdpipe {__version__}"
+        kept = (
+            "The registered verdicts are the kept ones; they were not recomputed with this code."
+            if has_verdicts
+            else "Whether the registered code gives the same claims.json was not recomputed."
+        )
         yield (
-            f"The code that rendered this is another one{parts}: "
-            f"kdpipe {kdpipe} (git {git}) was registered{suffix}."
+            f"Code changed after registration{parts}; "
+            f"kdpipe {kdpipe} (git {git}) was registered{suffix}. {kept}"
         )
 
 

@@ -231,7 +231,7 @@ def test_other_code_is_a_deviation_and_paths_tables_and_devices_are_none(
     other = version.hash_result_code() | {"training": "0" * 64}
     monkeypatch.setattr("kdpipe.version.hash_result_code", lambda: other)
     (line,) = registration.find_study_deviations(study, known_to(tmp_path))
-    assert line.startswith("The code that rendered this is another one (training): kdpipe ")
+    assert line.startswith("Code changed after registration in 1 part: training; kdpipe ")
     monkeypatch.setattr("kdpipe.version.git_revision", lambda: "another commit")
     assert registration.find_study_deviations(study, known_to(tmp_path)) == [
         line
