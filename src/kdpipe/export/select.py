@@ -28,11 +28,10 @@ from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.errors import KdpipeError
 from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs.run_folder import RECORD_FILE
-from kdpipe.runs.store import Store
+from kdpipe.runs.store import PUBLISHED_EXPORTS, Store
 from kdpipe.stats.proportions import estimate_paired_difference
 from kdpipe.text import did_you_mean
 
-PUBLISHED_EXPORTS = "export"  # beside a published report: folders of runs that it recommends
 FileRule = Literal["fastest", "smallest", "most accurate"]
 # What each means, in the words of the card.
 FILE_RULES: dict[FileRule, str] = {

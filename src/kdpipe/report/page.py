@@ -412,7 +412,7 @@ def _table_fields(table: RenderedTable) -> tuple[list[str], list[list[tuple[str,
     nonempty = [i for i in range(len(table.display.columns)) if any(row[i] != "-" for row in texts)]
     rows = [
         [
-            (row[i], _drop_mixed_note(keys[i]) if isinstance(keys[i], str) else keys[i])
+            (row[i], _drop_mixed_note(key) if isinstance(key := keys[i], str) else key)
             for i in nonempty
         ]
         for row, keys in zip(texts, compute_sort_keys(table), strict=True)

@@ -28,7 +28,6 @@ from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
 from kdpipe.config import paths
 from kdpipe.data.cards import get_class_names
 from kdpipe.errors import StoreError
-from kdpipe.export.select import PUBLISHED_EXPORTS
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.pydantic_base import DOTTED_PATTERN
@@ -54,7 +53,7 @@ from kdpipe.report.table import (
 from kdpipe.runs import registrations
 from kdpipe.runs.files import atomic_replace_all, find_temporary_files
 from kdpipe.runs.records import EVAL_POINTS, ROUNDING_KEY, EvalPoint, format_rounding
-from kdpipe.runs.store import Store
+from kdpipe.runs.store import PUBLISHED_EXPORTS, Store
 from kdpipe.stats.error_provenance import ErrorMaskLookup
 from kdpipe.text import escape_lines
 

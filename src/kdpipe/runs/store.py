@@ -22,6 +22,7 @@ from kdpipe.runs.records import EvalPoint
 
 # In a folder of records of kdpipe 0.1, which this version does not read.
 OLD_FORM_FILE = "outcomes.jsonl"
+PUBLISHED_EXPORTS = "export"  # beside a published report: folders of runs that it recommends
 # Locked by each Snakemake that works in a folder, the one of `results`.
 HEAD_LOCK_FILE = Path(".snakemake") / "kdpipe.lock"
 
