@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -378,8 +379,10 @@ def _describe_mixed(tables: list[RenderedTable]) -> str:
     )
 
 
-def _drop_mixed_note(text: str) -> str:
-    """Return a text without the note that its runs were not all made alike."""
+def _drop_mixed_note(text: Any) -> Any:
+    """Return a text without the note that its runs were not all made alike; a number as it is."""
+    if not isinstance(text, str):
+        return text
     shorter = MIXED_NOTE.sub("", text).removeprefix("; ")
     return shorter if shorter or not text else "-"
 
@@ -411,10 +414,7 @@ def _table_fields(table: RenderedTable) -> tuple[list[str], list[list[tuple[str,
     texts = table.display.astype(str).map(_drop_mixed_note).to_numpy().tolist()
     nonempty = [i for i in range(len(table.display.columns)) if any(row[i] != "-" for row in texts)]
     rows = [
-        [
-            (row[i], _drop_mixed_note(key) if isinstance(key := keys[i], str) else key)
-            for i in nonempty
-        ]
+        [(row[i], _drop_mixed_note(keys[i])) for i in nonempty]
         for row, keys in zip(texts, compute_sort_keys(table), strict=True)
     ]
     return [str(table.display.columns[i]) for i in nonempty], rows
