@@ -102,9 +102,14 @@ def gone(lab: Started) -> bool:
     return not lab.processes()
 
 
-def test_forked_jobs_leave_the_same_bytes_and_nothing_else(lab, plain):
-    head = lab.start()
-    folder = Path(lab.parent(head).cmdline()[-2])
+def test_forked_jobs_leave_the_same_bytes_and_nothing_else(lab, plain, tmp_path_factory):
+    """From an environment whose path has spaces."""
+    there = tmp_path_factory.mktemp("a folder") / "it's an environment"
+    there.symlink_to(sys.prefix)
+    head = lab.start(python=there / "bin" / "python")
+    parent = lab.parent(head)
+    assert parent.cmdline()[0].startswith(str(there))
+    folder = Path(parent.cmdline()[-2])
     assert head.wait(timeout=300) == 0, (lab.folder / "said").read_text()
     assert lab.exact() == plain
     assert gone(lab) and not folder.exists()
@@ -172,16 +177,6 @@ def test_ctrl_c_on_a_terminal(lab, plain):
     assert not re.search("failed|Traceback|KeyboardInterrupt|render", terminal.said)
     assert not (lab.folder / "reports").exists() and gone(lab)
     assert lab.ended() == 0, (lab.folder / "said").read_text()
-    assert lab.exact() == plain
-
-
-def test_an_environment_whose_path_has_spaces(lab, plain, tmp_path_factory):
-    there = tmp_path_factory.mktemp("a folder") / "it's an environment"
-    there.symlink_to(sys.prefix)
-    head = lab.start(python=there / "bin" / "python")
-    parent = lab.parent(head)
-    assert parent.cmdline()[0].startswith(str(there))
-    assert head.wait(timeout=300) == 0, (lab.folder / "said").read_text()
     assert lab.exact() == plain
 
 
