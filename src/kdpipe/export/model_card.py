@@ -213,10 +213,10 @@ def _describe_bilinear(config: dict) -> str:
 
 
 def _describe_image_graph(config: dict) -> str:
-    """Return how the graph with the resize inside compares, if it was built."""
+    """Return how the graph with the resize inside compares, or why there is none."""
     facts = config["measured"].get("image_graph")
     if facts is None:
-        return ""
+        return _explain_lack_of_image_graph(config["input"])
     images = f"{facts['images']:,} test images"
     if IMAGE_FILE not in config["files"]:
         return (
@@ -231,6 +231,19 @@ def _describe_image_graph(config: dict) -> str:
         f"order of the classes. On all {images} it gives the class that `kdpipe.load` gives, and "
         f"probabilities that differ by at most {facts['apart']:.2g} (allowed: {MAX_DIFFERENCE:g})."
     )
+
+
+def _explain_lack_of_image_graph(input_config: dict) -> str:
+    """Return in a sentence why there is no graph with the resize inside; empty without a resize."""
+    reasons = {
+        "centre": "it is built for images that are stretched to a square, and these are cropped",
+        "scale": "it is built for images that are stretched to a square at once, and these are "
+        "scaled a second time, with rounded pixels between",
+        "stretch": "the images in their own sizes, on which it is checked, were not there",
+    }
+    steps = {name for step in input_config["steps"] for name in step}
+    reason = next((text for name, text in reasons.items() if name in steps), None)
+    return f"\n\nThere is no graph with the resize inside: {reason}." if reason else ""
 
 
 def _format_numbers(values: list[float]) -> str:

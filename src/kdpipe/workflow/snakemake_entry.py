@@ -141,9 +141,8 @@ def _run_snakemake() -> int:
         return 0 if cli.args_to_api(options, parser) else 1
     except Exception as error:
         reporter = _get_reporter()
-        if (
-            reporter is None or not reporter.is_stopped
-        ):  # by a second Ctrl-C it breaks off somewhere
+        # A second Ctrl-C breaks off whatever Snakemake does at its end.
+        if reporter is None or not reporter.is_stopped:
             exceptions.print_exception(error)
         return 1
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from kdpipe.errors import KdpipeError
-from kdpipe.export import check_pixels, classifier, image_graph, onnx_graph
+from kdpipe.export import check_pixels, classifier, image_graph, model_card, onnx_graph
 
 SIDE = 16
 SIZES = [(40, 31), (64, 48), (16, 16), (100, 17), (9, 12), (300, 200), (1, 1)]  # width, height
@@ -100,3 +100,20 @@ def test_an_array_of_another_shape_or_with_objects_is_refused(tmp_path):
     np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(KdpipeError, match="with the pixels of 7 images"):
         check_pixels.compare_pixels(classify, paths, file)
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        ([{"shorter": 37}, {"centre": 32}], "these are cropped."),
+        ([{"stretch": 64}, {"scale": 32}], "with rounded pixels between."),
+        ([{"as_it_is": [64, 64]}, {"scale": 32}], "with rounded pixels between."),
+        ([{"stretch": 32}], "were not there."),
+    ],
+)
+def test_the_card_says_in_a_line_why_there_is_no_such_graph(steps, reason):
+    text = model_card._describe_image_graph({"input": {"steps": steps}, "measured": {}})
+    assert text.startswith("\n\nThere is no graph with the resize inside: ")
+    assert text.endswith(reason) and text.strip().count("\n") == 0
+    nothing = {"input": {"steps": [{"as_it_is": [8, 8]}]}, "measured": {}}
+    assert model_card._describe_image_graph(nothing) == ""
