@@ -74,7 +74,13 @@ def test_each_seed_is_a_line_from_scratch_to_taught(monkeypatch):
     }
     assert finding == "small, no difference can be told (taught is better in 3 of 4 seeds)"
     _, finding = compare_seeds([7.0, 8.1, 8.9, 10.0])
-    assert finding.startswith("small, taught is better in 4 of 4 seeds (-3.0")
+    assert finding.startswith("small, taught is better in all 4 seeds (-3.0")
+
+
+def test_two_seeds_are_too_few(monkeypatch):
+    entrants = lambda rows: rows.assign(contest="small", row_student=rows.student)  # noqa: E731
+    monkeypatch.setattr(seeds, "select_entrants", entrants)
+    assert compare_seeds([9.0, 10.0])[1] == "small, 2 seeds are too few to tell"
 
 
 def class_errors(index, error, scratch, low, high, images):

@@ -51,8 +51,11 @@ def find_difference(
     texts = []
     for student, scratch, taught in _iter_pairs(frame, recommendations):
         difference = summarize(taught - scratch)
-        count = f"taught is better in {int((taught < scratch).sum())} of {len(taught)} seeds"
-        if describe_difference(difference) in ("better", "worse"):
+        n_better, n = int((taught < scratch).sum()), len(taught)
+        count = f"taught is better in {'all' if n_better == n else f'{n_better} of'} {n} seeds"
+        if describe_difference(difference) == "too few seeds":
+            texts.append(f"{student}, {n} seeds are too few to tell")
+        elif describe_difference(difference) in ("better", "worse"):
             points = format_estimate(difference.mean, difference.half_width, "+")
             texts.append(f"{student}, {count} ({points} points)")
         else:
