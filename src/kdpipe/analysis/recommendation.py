@@ -9,7 +9,7 @@ the latter ships.
 A difference is claimed only for choices that did not see the tested seed (see
 `intervals.select_options`), so that picking the best of many does not count as a gain. The one that
 decides has a level of its own: of studies in which distilling brings nothing, 2.5 % are told to
-distil a student. Beside what ships stands an alternative that is cheaper to train and not shown to
+distill a student. Beside what ships stands an alternative that is cheaper to train and not shown to
 be worse by the smallest effect, if there is one.
 
 Baselines: what the best of each side is compared with, each by its name.
@@ -454,7 +454,7 @@ class Recommendation:
 
     @property
     def is_settled(self) -> bool:
-        """Return whether there are enough seeds to judge whether to distil."""
+        """Return whether there are enough seeds to judge whether to distill."""
         return self.decision is None or self.decision.mark != "too few seeds"
 
     @property

@@ -644,7 +644,7 @@ class RunPlanner:
     def plan_equal_cost_run(self, student: Run, seed: int) -> Run:
         """Plan a network on labels for the operations of a student and its teacher's outputs.
 
-        The teacher's own training is not counted: it exists already when one distils.
+        The teacher's own training is not counted: it exists already when one distills.
 
         Parameters
         ----------

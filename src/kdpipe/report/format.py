@@ -193,14 +193,14 @@ def _describe_decision(recommendation: Recommendation) -> str:
     if recommendation.side == "taught":
         network = describe_entrant(taught.entrant, student)
         return (
-            f"Distil: train {network}{best}: {format_error(taught.entrant.test)} error. "
+            f"Distill: train {network}{best}: {format_error(taught.entrant.test)} error. "
             f"{_describe_labels(labels.entrant, student, 'On labels alone')} it is "
             f"{format_error(labels.entrant.test)}{f'; distilling {price}' if price else ''}. "
             f"{_describe_difference(recommendation, gain, is_chosen)}: better."
         )
     network = _describe_labels(labels.entrant, student, f"train {student} on labels")
     opposite = {"better": "worse", "worse": "better"}.get(gain.mark, gain.mark)
-    decision = "You do not need a student" if labels.entrant.is_teacher else "Do not distil yet"
+    decision = "You do not need a student" if labels.entrant.is_teacher else "Do not distill yet"
     return (
         f"{decision}: {network}: {format_error(labels.entrant.test)} error. "
         f"The best distilled one ({distilled}{best}) has {format_error(taught.entrant.test)}"

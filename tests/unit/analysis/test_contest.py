@@ -54,7 +54,7 @@ def test_long_scratch_is_shipped_where_it_is_best():
     )  # fmt: skip
     assert (one.side, one.shipped.entrant.key["epochs"]) == ("labels", 160)
     text = format_headline(one)
-    assert text.startswith("Do not distil yet: train small on labels for 160 epochs: 7.000 ± ")
+    assert text.startswith("Do not distill yet: train small on labels for 160 epochs: 7.000 ± ")
     assert "(by mid with kd, the best of 2 ways on validation) has 9.00 ± " in text
     assert "and costs 3 times as much to train" in text and "-2.00 ± " in text
     assert "better" in text and one.alternative is None
@@ -69,7 +69,7 @@ def test_a_taught_one_is_shipped_where_it_is_best():
         taught(around(8.1), method="eskd", ancestor_macs=100.0),
     )  # fmt: skip
     text = format_headline(one)
-    assert text.startswith("Distil: train small taught by mid with kd, the best of 2 ways")
+    assert text.startswith("Distill: train small taught by mid with kd, the best of 2 ways")
     assert "On labels alone for 160 epochs it is 9.50" in text
     assert "; distilling costs 3 times as much to train. The difference" in text
     # 400 of 1,200: the other method is worse by a tenth of a point.
@@ -93,7 +93,7 @@ def test_where_nothing_is_better_labels_alone_ship(lucky):
     )
     assert (one.preferred, one.side) == ("taught" if lucky else "labels", "labels")
     text = format_headline(one)
-    assert text.startswith("Do not distil yet: train small on labels: 10.02 ± ")
+    assert text.startswith("Do not distill yet: train small on labels: 10.02 ± ")
     assert "costs 12 times as much to train" in text and text.endswith("points: cannot tell.")
 
 
@@ -329,6 +329,6 @@ def test_the_headline_is_wrong_no_more_often_than_stated(monkeypatch, gains, lon
     for _ in range(N_STUDIES):
         (one,) = recommendation.recommend_options(simulate(gains, longer, random))
         sides.append(one.side)
-        start = {"labels": "Do not distil yet", "taught": "Distil: train"}[one.side]
+        start = {"labels": "Do not distill yet", "taught": "Distill: train"}[one.side]
         assert format_headline(one).startswith(start)
     assert sides.count(right) >= N_STUDIES - 3

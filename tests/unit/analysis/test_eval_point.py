@@ -118,7 +118,7 @@ def test_the_answer_compares_one_reading_and_has_the_other_beside_it():
     assert other.difference.mean == pytest.approx(-2.02)
     assert (actual.side, actual.other.side) == ("labels", "taught")
     assert page.describe_other_recommendation(actual).startswith(
-        "The evaluation points differ: at the best epoch on validation: Distil: train small taught"
+        "The evaluation points differ: at the best epoch on validation: Distill: train small taught"
     )
 
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from helpers import synthetic_study
 from helpers.browser import CHROMIUM, browser
+from helpers.snakemake_sandbox import ROOT
 from helpers.synthetic_study import STUDY, made_plan, made_store, write
 
 from kdpipe.analysis import contest, dataframe, eval_point, recommendation
@@ -171,7 +172,7 @@ def test_a_disk_that_is_full_leaves_the_report_that_is_there(
 
 def test_index_md_has_the_answer_the_claims_and_every_table(rendered):
     text = (rendered[0] / "index.md").read_text()
-    assert "## What to ship\n\n**Distil: train wrn16-1 " in text and "## A or B?" in text
+    assert "## What to ship\n\n**Distill: train wrn16-1 " in text and "## A or B?" in text
     assert all(f"| {key}" in text for key in load_claims())
     assert text.count("\n**") >= len(load_tables())
     assert "±" in text and "against scratch" in text
@@ -421,9 +422,9 @@ def _taught_by_one(tmp_path, **changes):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (-4.0, "Distil: train wrn10-0.5 taught by wrn10-1 with kd: "),
-        (+6.0, "Do not distil yet: train wrn10-0.5 on labels: "),
-        (None, "Do not distil yet: train wrn10-0.5 on labels: "),
+        (-4.0, "Distill: train wrn10-0.5 taught by wrn10-1 with kd: "),
+        (+6.0, "Do not distill yet: train wrn10-0.5 on labels: "),
+        (None, "Do not distill yet: train wrn10-0.5 on labels: "),
     ],
 )
 def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, message):
@@ -615,6 +616,14 @@ def test_no_decision_figure_is_cut_off(page):
     boxes = "[...document.querySelectorAll('.first .scroll')]"
     assert page.run(f"{boxes}.length") > 1
     assert page.run(f"{boxes}.filter(e => e.scrollWidth > e.clientWidth).length") == 0
+
+
+@needs_browser
+def test_no_claim_of_a_registered_study_is_cut_off(page):
+    """The widest table of claims has two verdicts a row: as registered, and by the rules of now."""
+    page.open(ROOT / "reports/published/fashion_mnist/index.html", 1280)
+    box = "document.querySelector('table.claims').parentElement"
+    assert page.run(f"{box}.scrollWidth - {box}.clientWidth") == 0
 
 
 @needs_browser
