@@ -97,6 +97,11 @@ def find_duplicates(values: Iterable[object]) -> list[str]:
     return [value for value in counts if counts[value] > 1]
 
 
+def format_command(verb: str, study: str) -> str:
+    """Return the shell command that does something with a study."""
+    return shlex.join(["kdpipe", verb, study])
+
+
 def format_write_command(study: str = "STUDY") -> str:
     """Return the shell command that writes all cards of a study."""
     return shlex.join(["kdpipe", "check", study, "--write"])

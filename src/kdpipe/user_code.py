@@ -2,15 +2,15 @@
 
 A dotted path of the study (`my_networks.tiny`) names an object in a module. The study's `code`
 folder is put in front of Python's path, as Python does with the folder of a script; what goes
-wrong in a user's code becomes one line with its file and line number. Files below that folder are
-known by a digest of their syntax tree, so that a card can be compared with the code that it
-describes without importing any of it.
+wrong in a user's code becomes one line with its file and line number. What an object reaches below
+that folder is known by digests (`code_digest`), so that a card can be compared with the code that
+it describes without importing any of it.
 """
 
 import ast
 import contextlib
 import difflib
-import hashlib
+import functools
 import importlib
 import importlib.util
 import os
@@ -18,17 +18,18 @@ import random
 import re
 import sys
 import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 import kdpipe
+from kdpipe.code_digest import INSTALL_DIRS, REACHED, hash_reached_code, join_digests
 from kdpipe.errors import KdpipeError
 
 PACKAGE_DIR = str(Path(kdpipe.__file__).parent)
-INSTALL_DIRS = {"site-packages", "dist-packages"}
 # Top-level modules that are no user's, wherever they are: a virtual environment may be in `code`.
 FOREIGN_MODULES = {*sys.stdlib_module_names, "kdpipe", "__main__"}
 # Packages of kdpipe that users' code imported before they were renamed.
@@ -39,8 +40,10 @@ RENAMED_PACKAGES = {
     "kdpipe.networks": "kdpipe.models",
     "kdpipe.section": "kdpipe.pydantic_base",
 }
-# Fields of syntax nodes that change nothing of what code does, or differ between Python versions.
-IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
+ADDED_DIGESTS = "it had no digest of the code it reaches, which agrees with it, and has one now"
+# Digests of the objects of imported modules by dotted path, as their files were when they were
+# imported: somebody may edit them while a job runs.
+_DIGESTS: "weakref.WeakKeyDictionary[ModuleType, dict[str, str]]" = weakref.WeakKeyDictionary()
 
 
 def import_object(config_key: str, path: str, code: Path | None) -> Any:
@@ -83,6 +86,7 @@ def import_object(config_key: str, path: str, code: Path | None) -> Any:
         raise KdpipeError(
             f"{config_key}: importing {name} failed: {format_user_error(error)}"
         ) from None
+    _keep_digest(code, path, module)
     if not hasattr(module, attribute):
         matches = difflib.get_close_matches(attribute, dir(module), n=1)
         guess = f"; did you mean {matches[0]}?" if matches else ""
@@ -169,90 +173,10 @@ def get_rng_states() -> tuple[Any, ...]:
     return torch.get_rng_state().tolist(), random.getstate(), keys.tolist(), position
 
 
-def hash_code(source: str | bytes) -> str:
-    """Return the SHA-256 of Python source as a syntax tree, equal on all versions of Python.
+def hash_loaded_code(code: Path | None) -> dict[str, str]:
+    """Return the digest of each object below the `code` folder that this process has imported.
 
-    Comments, docstrings, layout and the spelling of literals change nothing. `ast.dump` would not
-    do: the fields of its nodes, and the parts of f-strings, differ between Python 3.11 and 3.13.
-
-    Raises
-    ------
-    SyntaxError, ValueError
-        If it cannot be parsed.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of escapes and such: importing the file shows them
-        tree = ast.parse(source)
-    digest = hashlib.sha256()
-    for token in _list_tokens(tree):
-        digest.update(f"{token}\n".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
-def _list_tokens(tree: ast.AST) -> Iterator[str]:
-    """Yield the normal form of a syntax tree; without recursion, since sums may be long."""
-    pending: list[tuple[str, Any]] = [("", tree)]
-    while pending:
-        prefix, value = pending.pop()
-        children: list[tuple[str, Any]] = []
-        if isinstance(value, ast.AST):
-            fields = ((name, _normalize_field(value, name)) for name in sorted(value._fields))
-            children = [
-                (f"{name}=", field)
-                for name, field in fields
-                if name not in IGNORED_FIELDS and field is not None and field != []
-            ]
-            yield f"{prefix}{type(value).__name__}("
-        elif isinstance(value, list):
-            children = [("", item) for item in value]
-            yield f"{prefix}["
-        else:
-            yield f"{prefix}{type(value).__name__}:{value!r}"
-            continue
-        pending.append((")", ""))
-        pending.extend(reversed(children))
-
-
-def _normalize_field(node: ast.AST, name: str) -> Any:
-    """Return a field of a node, without docstrings and with joined parts of f-strings."""
-    value: Any = getattr(node, name, None)
-    if isinstance(node, ast.Constant) and value is None:
-        return ast.Name("None")
-    if name == "body" and isinstance(value, list):
-        return [statement for statement in value if not _is_docstring(statement)]
-    if isinstance(node, ast.JoinedStr) and name == "values":
-        return _join_texts(value)
-    if isinstance(node, ast.FormattedValue) and name == "format_spec" and value is not None:
-        return value if _join_texts(value.values) else None
-    return value
-
-
-def _is_docstring(statement: ast.AST) -> bool:
-    """Return whether a statement is a bare string, which does nothing."""
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
-
-
-def _join_texts(parts: list[ast.expr]) -> list[ast.expr]:
-    """Join texts of an f-string that follow each other; versions of Python split them otherwise."""
-    joined: list[ast.expr] = []
-    for part in parts:
-        if not (isinstance(part, ast.Constant) and isinstance(part.value, str)):
-            joined.append(part)
-        elif joined and isinstance(joined[-1], ast.Constant):
-            joined[-1] = ast.Constant(f"{joined[-1].value}{part.value}")
-        elif part.value:
-            joined.append(part)
-    return joined
-
-
-def hash_loaded_code(code: Path | None) -> dict[str, str] | None:
-    """Return the digest of each file below the `code` folder that this process has imported.
-
-    Installed packages, Python's own modules and kdpipe's are left out, wherever they are.
+    Each is of the code that the object reached when it was imported (`code_digest`).
 
     Parameters
     ----------
@@ -261,18 +185,21 @@ def hash_loaded_code(code: Path | None) -> dict[str, str] | None:
 
     Returns
     -------
-    dict of str to str, or None
-        Paths relative to the folder, with `/`, and their digests (`hash_code`; of what is no
-        Python source, of its bytes); None if there is none.
+    dict of str to str
+        Digests by dotted path.
     """
-    if code is None:
-        return None
-    digests = {}
+    digests: dict[str, str] = {}
     for name, module in list(sys.modules.items()):
-        path = _path_below(name, module, os.path.abspath(code))
-        if path is not None and (digest := _hash_file(Path(code, path))) is not None:
-            digests[path] = digest
-    return dict(sorted(digests.items())) or None
+        if code is not None and _path_below(name, module, os.path.abspath(code)) is not None:
+            digests |= _DIGESTS.get(module, {})
+    return dict(sorted(digests.items()))
+
+
+def _keep_digest(code: Path | None, path: str, module: ModuleType) -> None:
+    """Keep the digest of an object's code as it is now, before anybody edits it."""
+    digests = _DIGESTS.setdefault(module, {})
+    if code is not None and path not in digests and (files := hash_reached_code(code, path)):
+        digests[path] = join_digests(files)
 
 
 def forget_code(code: Path | None) -> None:
@@ -283,24 +210,107 @@ def forget_code(code: Path | None) -> None:
             del sys.modules[name]
 
 
-def is_code_unchanged(digests: Mapping[str, str] | None, code: Path) -> bool:
-    """Return whether all files of a card still have their digests; False where it has none."""
-    return bool(digests) and all(
-        _hash_file(code / path) == digest for path, digest in (digests or {}).items()
-    )
+def is_code_unchanged(digests: Mapping[str, str] | None, code: Path, path: str) -> bool:
+    """Return whether what an object reaches still has the digests of its card.
+
+    False where the card has none, or those of whole files, which earlier versions wrote.
+    """
+    return bool(digests) and hash_reached_code(code, path) == digests
+
+
+def are_of_reached_code(digests: Mapping[str, str] | None) -> bool:
+    """Return whether the digests of a card are those of this version."""
+    return bool(digests) and all(d.startswith(REACHED) for d in (digests or {}).values())
+
+
+def find_changed_files(digests: Mapping[str, str] | None, code: Path, path: str) -> list[str]:
+    """Return the files of a card in which an object reaches other code now."""
+    old, new = digests or {}, hash_reached_code(code, path) or {}
+    return sorted(file for file in {*old, *new} if old.get(file) != new.get(file))
+
+
+def find_libraries(
+    digests: Mapping[str, str] | None, code: Path | None, path: str
+) -> dict[str, str]:
+    """Return the versions of the installed packages that users' code names in its imports.
+
+    Parameters
+    ----------
+    digests : mapping of str to str, or None
+        The files of the code (`hash_reached_code`).
+    code : Path or None
+        Their folder.
+    path : str
+        Dotted path of the object that they build, whose package is one of them.
+    """
+    modules = {path.partition(".")[0]}
+    for file in digests or {}:
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            modules |= set(_list_imports(ast.parse(Path(code or "", file).read_bytes())))
+    distributions = _list_distributions()
+    names = {name for module in modules - FOREIGN_MODULES for name in distributions.get(module, ())}
+    return {name: metadata.version(name) for name in sorted(names)}
+
+
+@functools.cache
+def _list_distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
+def find_other_libraries(libraries: Mapping[str, str] | None) -> list[str]:
+    """Return which packages of a card are installed in another version, as texts."""
+    changes = []
+    for name, version in (libraries or {}).items():
+        try:
+            current = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            current = "not installed"
+        if current != version:
+            changes.append(f"{name} {version}, now {current}")
+    return changes
+
+
+def join_sessions(sessions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the digests of a run's code by object, over the sessions that it was trained in.
+
+    Of code that was edited between them both are named, in order.
+    """
+    digests: dict[str, list[str]] = {}
+    for session in sessions:
+        for path, digest in session.items():
+            if digests.setdefault(path, [])[-1:] != [digest]:
+                digests[path].append(digest)
+    return {path: ", then ".join(several) for path, several in sorted(digests.items())}
 
 
 def are_code_digests(value: object) -> bool:
-    """Return whether a value is what `hash_loaded_code` returns, as a card holds it."""
+    """Return whether a value is what `hash_reached_code` returns, as a card holds it."""
     if value is None:
         return True
     return isinstance(value, dict) and all(
         isinstance(digest, str)
-        and re.fullmatch("[0-9a-f]{64}", digest)
+        and re.fullmatch(f"({REACHED})?[0-9a-f]{{64}}", digest)
         and not os.path.isabs(path)
         and ".." not in path.split("/")
         for path, digest in value.items()
     )
+
+
+def are_versions(value: object) -> bool:
+    """Return whether a value is what `find_libraries` returns, as a card holds it."""
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(name, str) and isinstance(value[name], str) for name in value)
+    )
+
+
+def _list_imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the top-level modules that a file imports by an absolute name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module.partition(".")[0]
 
 
 def _path_below(name: str, module: ModuleType, folder: str) -> str | None:
@@ -313,14 +323,3 @@ def _path_below(name: str, module: ModuleType, folder: str) -> str | None:
     except ValueError:
         return None
     return None if INSTALL_DIRS & set(path.parts) else path.as_posix()
-
-
-def _hash_file(path: Path) -> str | None:
-    """Return the digest of a file; None if it cannot be read or parsed."""
-    try:
-        content = path.read_bytes()
-        if path.suffix != ".py":
-            return hashlib.sha256(content).hexdigest()
-        return hash_code(content)
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return None

@@ -17,7 +17,7 @@ puts it into a fixed order; `filter_rows`, `select_direct_students` and `group_r
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,7 @@ from kdpipe.runs.records import RECORD_KINDS, UNAVERAGED_KEY
 from kdpipe.runs.store import Store
 from kdpipe.stats import replicates
 from kdpipe.stats.error_provenance import ErrorWithProvenance, ImageQuantity
+from kdpipe.text import join_names
 from kdpipe.user_code import explain_renamed
 
 SPLITS = ("train", "val", "test")
@@ -90,6 +91,8 @@ def build_results_frame(plan: Plan, store: Store) -> pd.DataFrame:
     unused = [] if plan.study.splits != [0] else ["split"]
     unused += [] if plan.study.lists_lengths else LENGTH_COLUMNS
     unused += [] if plan.study.lists_sizes else SIZE_COLUMNS
+    if "code" in table and table.code.isna().all():  # no network or term of one's own
+        unused.append("code")
     return table.drop(columns=unused, errors="ignore")
 
 
@@ -327,6 +330,7 @@ def _build_probe_row(lookup: RecordLookup, probe_row: ProbeRow) -> dict:
         "multiply_adds": probe.run.cost.multiply_adds,
         "device": _describe_device(record),
         "torch": _get_library_version(record, "torch"),
+        "code": _describe_code(record),
         "kdpipe": _get_library_version(record, "kdpipe"),
         "seconds": ((record or {}).get("seconds") or {}).get("total"),
         "own_error": compute_top1_error(study_metrics.get("test")),
@@ -463,6 +467,7 @@ def _get_run_columns(lookup: RecordLookup, run: Run, seed: int, epoch: int | Non
         "ancestor_macs": resources.count_ancestor_macs(run, lookup.lineages),
         "device": _describe_device(record),
         "torch": _get_library_version(record, "torch"),
+        "code": _describe_code(record),
         "kdpipe": _get_library_version(record, "kdpipe"),
         "seconds": seconds.get("total"),
         **_get_init_columns(run),
@@ -526,7 +531,7 @@ def _describe_device(record: dict | None) -> str | None:
 LABEL_COLUMNS = (
     *("kind", "block", "data", "teacher", "teacher_network", "stop", "stop_kind", "via"),
     *("student", "method", "method_kind", "ensemble", "of", "run", "teacher_run", "status"),
-    *("reason", "device", "torch", "reading"),
+    *("reason", "device", "torch", "code", "reading"),
 )
 LOSS_COLUMNS = tuple(
     f"{split}_{loss}"
@@ -915,10 +920,11 @@ def get_teacher_errors(cell: pd.DataFrame) -> dict[float, float]:
 
 
 def describe_gaps(cell: pd.DataFrame) -> str:
-    """Return what a cell lacks and why, whether its seeds share a teacher, and mixed machines."""
+    """Return what a cell lacks and why, whether its seeds share a teacher, and what it mixes."""
     if cell.empty:
         return "not in this study"
-    columns = ("run", "status", "test_error", "reason", "teacher_run", "device", "torch")
+    columns = ("run", "status", "test_error", "reason", "teacher_run", "device", "torch", "code")
+    cell = cell.reindex(columns=columns, fill_value="")  # `code` only where there is some
     facts_by_run: dict[str, tuple] = {}
     for run, *facts in zip(*(cell[column].to_numpy().tolist() for column in columns), strict=True):
         facts_by_run.setdefault(run, tuple(facts))
@@ -941,7 +947,29 @@ def describe_gaps(cell: pd.DataFrame) -> str:
         distinct = sorted({facts[index] for facts in facts_by_run.values()} - {""})
         if len(distinct) > 1:
             messages.append(f"mixes {name}: {' and '.join(distinct)}")
+    if files := _find_mixed_files(facts[6] for facts in facts_by_run.values()):
+        messages.append(f"mixes versions of code: {join_names(files)}")
     return "; ".join(messages)
+
+
+def _describe_code(record: dict | None) -> str | None:
+    """Return the files of custom code of a record with their digests, in one text."""
+    digests = (record or {}).get("code") or {}
+    texts = [
+        f"{path} {', then '.join(digest[:12] for digest in several.split(', then '))}"
+        for path, several in digests.items()
+    ]
+    return "; ".join(texts) or None
+
+
+def _find_mixed_files(codes: Iterable[str]) -> list[str]:
+    """Return the files that runs were not all made with the same version of."""
+    versions: dict[str, set[str]] = {}
+    for code in filter(None, codes):
+        for file in code.split("; "):
+            path, *digests = file.replace(", then", "").rsplit(" ", file.count(", then ") + 1)
+            versions.setdefault(path, set()).update(digests)
+    return sorted(path for path, digests in versions.items() if len(digests) > 1)
 
 
 def add_path_label(key: dict) -> dict:

@@ -55,7 +55,10 @@ def evaluate_export(
         versions = {package: metadata.version(package) for package in ("torch", "onnxruntime")}
         return record | measurements | {"versions": record["versions"] | versions}
 
-    return post_hoc.run_post_hoc(spec, store, lambda: f"network {spec.network.name}", measure)
+    def describe_size() -> str:
+        return f"network {spec.network.name}"
+
+    return post_hoc.run_post_hoc(spec, store, describe_size, measure, options.code)
 
 
 def _measure_graphs(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdpipe.jobs import validate
-from kdpipe.jobs.run_record import clean_up, format_summary, new_record, record_failures
+from kdpipe.jobs.run_record import add_code, clean_up, format_summary, new_record, record_failures
 from kdpipe.runs import records
 from kdpipe.runs.spec import ExportEvalSpec, ProbeSpec
 from kdpipe.runs.store import Store, lock_run_folder
@@ -16,6 +16,7 @@ def run_post_hoc(
     store: Store,
     size: Callable[[], str],
     compute: Callable[[dict, Path], dict],
+    code: Path | None = None,
 ) -> str:
     """Publish the record of a measurement of a finished run.
 
@@ -31,6 +32,8 @@ def run_post_hoc(
         Returns what could be made smaller to need less memory; called after the spec was validated.
     compute : callable
         From the new record and its folder to the record with results.
+    code : Path or None
+        The folder of the code of custom networks, whose digests the record states.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def run_post_hoc(
             record |= {"status": "skipped", "reason": reason}
         else:
             record[records.PARENTS_KEY] = list_parent_checksums(spec.members, store)
-            record = compute(record, folder)
+            record = add_code(compute(record, folder), code)
         records.publish_record(folder, record)
         clean_up(folder)
     return format_summary(record)

@@ -24,7 +24,10 @@ def probe_run(spec: ProbeSpec, store: Store, options: ExecutionOptions = CPU_OPT
     def compute(record: dict, folder: Path) -> dict:
         return _run_probe(spec, record, folder, store, options)
 
-    return post_hoc.run_post_hoc(spec, store, lambda: f"train_size {spec.data.train_size}", compute)
+    def describe_size() -> str:
+        return f"train_size {spec.data.train_size}"
+
+    return post_hoc.run_post_hoc(spec, store, describe_size, compute, options.code)
 
 
 def _run_probe(

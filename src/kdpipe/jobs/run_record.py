@@ -11,7 +11,7 @@ import datetime
 import json
 import platform
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from kdpipe.runs import run_folder
 from kdpipe.runs.files import FileInfo, compute_file_info, write_json
 from kdpipe.runs.spec import RecordedSpec, RunSpec
 from kdpipe.runs.store import Store
-from kdpipe.user_code import forbid_exit
+from kdpipe.user_code import forbid_exit, hash_loaded_code, join_sessions
 from kdpipe.version import git_revision
 
 
@@ -132,6 +132,22 @@ def format_summary(record: dict) -> str:
         return f"{record['name']}: done{time_taken}"
     error = 100 * (1 - validation["accuracy"])
     return f"{record['name']}: validation error {error:.2f} %{time_taken}"
+
+
+def add_code(record: dict, code: Path | None, sessions: Sequence[Mapping[str, str]] = ()) -> dict:
+    """Return a record with the digests of the custom code that this process has imported.
+
+    Parameters
+    ----------
+    record : dict
+        The record.
+    code : Path or None
+        The study's `code` folder.
+    sessions : sequence of mapping
+        What the sessions of the run have imported, in order, where it was resumed.
+    """
+    digests = join_sessions([*sessions, hash_loaded_code(code)])
+    return record | {"code": digests} if digests else record
 
 
 def build_manifest(folder: Path) -> dict[str, FileInfo]:

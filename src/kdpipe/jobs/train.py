@@ -14,6 +14,7 @@ from kdpipe.errors import DivergedError, StoreError
 from kdpipe.jobs import validate
 from kdpipe.jobs.cache_logits import release_caches
 from kdpipe.jobs.run_record import (
+    add_code,
     build_manifest,
     clean_up,
     compute_model_cost,
@@ -135,11 +136,8 @@ def _train_or_replay(
                 f"{folder} has finished before, but fails when retrained up to epoch {last_epoch} "
                 f"({outcome}): the machine or torch differs; its record is unchanged"
             ) from None
-        return record | {
-            "status": "diverged",
-            "reason": str(outcome),
-            "files": build_manifest(folder),
-        }
+        record |= {"status": "diverged", "reason": str(outcome), "files": build_manifest(folder)}
+        return add_code(record, options.code)
     if last_epoch < recipe.epochs:
         assert old_record is not None
         _check_replay(folder, old_record, result.curve, keep_epochs)
@@ -162,7 +160,7 @@ def _train_or_replay(
         extra[records.UNAVERAGED_KEY] = result.unaveraged
     if result.teacher_rounding is not None:
         extra[records.ROUNDING_KEY] = result.teacher_rounding
-    return record | {
+    record |= {
         "status": "done",
         **extra,
         "device": device,
@@ -176,6 +174,7 @@ def _train_or_replay(
         "checkpoints": result.checkpoints,
         "files": build_manifest(folder),
     }
+    return add_code(record, options.code, result.code)
 
 
 def _join_in_order(machines: list[dict[str, str]], key: str) -> str:

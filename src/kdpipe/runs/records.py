@@ -71,7 +71,7 @@ COMMON_KEYS = (
 )
 KEYS_WHEN_DONE = {"run": ("device", "seconds"), "gauge": ("device", "graphs", "agreement")}
 # Keys that may differ between two trainings of the same run.
-MACHINE_KEYS = {"versions", "started", "device", "seconds", "images_per_second"}
+MACHINE_KEYS = {"versions", "started", "device", "seconds", "images_per_second", "code"}
 # Keys that may hold more or less: a checkpoint is kept only if a study needs it.
 GROWING_KEYS = ("checkpoints", "files")
 UNAVERAGED_KEY = "unaveraged"  # of a run whose weights are averaged, from version 0.3 on
@@ -568,6 +568,7 @@ _KEY_CHECKS: dict[str, Callable[[Any], bool]] = {
     "unaveraged": _is_none_or(_is_metrics),
     "checkpoints": _is_mapping_of(lambda key: _is_text(key) and key.isdecimal(), _is_metrics),
     "files": _is_mapping_of(_is_text, _has_keys(bytes=_is_count, sha256=_is_digest)),
+    "code": _is_mapping_of(_is_text, _is_text),  # of custom networks and terms, by file
 }
 
 

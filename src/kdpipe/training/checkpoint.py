@@ -59,6 +59,8 @@ class TrainingState:
         The SHA-256 of each teacher's weights.
     machines : list of dict
         The machines so far, in order; see `determinism.get_machine_info`.
+    code : list of dict
+        Digests of the custom code of each session, in order; see `user_code.hash_loaded_code`.
     clock : float
         The monotonic time up to which `seconds` counts.
     """
@@ -73,12 +75,18 @@ class TrainingState:
     seconds: float = 0.0
     taught_by: list[str] = field(default_factory=list)
     machines: list[dict[str, str]] = field(default_factory=list)
+    code: list[dict[str, str]] = field(default_factory=list)
     clock: float = field(default_factory=time.monotonic)
 
     def add_machine(self, machine: dict[str, str]) -> None:
         """Add the machine of the next step, if it differs."""
         if self.machines[-1:] != [machine]:
             self.machines.append(machine)
+
+    def add_code(self, digests: dict[str, str] | None) -> None:
+        """Add the custom code of the next step, if it differs."""
+        if digests and self.code[-1:] != [digests]:
+            self.code.append(digests)
 
     def update_clock(self) -> None:
         """Add the time that has passed since the last call to `seconds`."""
@@ -182,6 +190,8 @@ def save_state(
         "taught_by": progress.taught_by,
         "machines": progress.machines,
     }
+    if progress.code:
+        header["code"] = progress.code
     write_arrays(run_folder.state_path(folder), arrays, header)
 
 
@@ -247,6 +257,7 @@ def restore_state(
             else dict(zip(("name", "torch"), machine, strict=True))
             for machine in header.get("machines", [])
         ],
+        code=header.get("code", []),
     )
 
 

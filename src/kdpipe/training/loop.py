@@ -54,6 +54,7 @@ from kdpipe.training.teachers import cached, unlabelled
 from kdpipe.training.teachers.cached import CachedTeacher
 from kdpipe.training.teachers.online import OnlineTeacher
 from kdpipe.training.teachers.unlabelled import UnlabelledImages
+from kdpipe.user_code import hash_loaded_code
 
 Teacher = OnlineTeacher | CachedTeacher | None
 
@@ -77,6 +78,8 @@ class Result:
         The part of the training seconds from earlier sessions whose states were saved.
     machines : list of dict
         The machines that trained it, see `TrainingState`.
+    code : list of dict
+        Its custom code, see `TrainingState`.
     mean, std : list of float
         Normalization of the pixels, per channel.
     start : dict or None
@@ -96,6 +99,7 @@ class Result:
     evaluation_seconds: float
     earlier_seconds: float
     machines: list[dict[str, str]]
+    code: list[dict[str, str]]
     mean: list[float]
     std: list[float]
     start: dict | None
@@ -147,6 +151,7 @@ def train(
     optimizer = Optimizer(student.trainable, spec.recipe, student.backbone.lr_factors)
     run = _TrainingRun(spec, digest, folder, keep_epochs, data, teacher, student, optimizer)
     run.resume(store)
+    run.progress.add_code(hash_loaded_code(options.code))
     run.train_epochs(
         end_epoch, unlabelled.load_unlabelled(spec, data.split, teacher, store, device, options)
     )
@@ -463,6 +468,7 @@ class _TrainingRun:
             evaluation_seconds=time.monotonic() - start_time,
             earlier_seconds=self.earlier_seconds,
             machines=progress.machines,
+            code=progress.code,
             mean=self.data.split.mean.tolist(),
             std=self.data.split.std.tolist(),
             start=init_report and init_report._asdict(),

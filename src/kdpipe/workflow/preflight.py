@@ -44,7 +44,8 @@ def run_preflight(path: Path | str) -> tuple[Plan, list[str]]:
     plan : Plan
         Its plan.
     notes : list of str
-        How networks match the weights that they are initialized from.
+        How networks match the weights that they are initialized from, and what cards of custom
+        code lack.
 
     Raises
     ------

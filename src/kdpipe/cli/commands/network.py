@@ -6,6 +6,8 @@ from kdpipe.cli.command import Command
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe network`."""
     parser.add_argument("study", help="a study file with custom networks under `networks`")
+    help = "changed code computes the same everywhere: write its digest, if the trial agrees"
+    parser.add_argument("--same", action="store_true", help=help)
 
 
 def run(options) -> None:
@@ -22,7 +24,7 @@ def run(options) -> None:
         resolve_custom_inputs(study),
         study.device != "cpu",
     )
-    print("\n".join(study_cards.write_cards(custom_models)))
+    print("\n".join(study_cards.write_cards(custom_models, options.same)))
 
 
 COMMAND = Command(

@@ -43,7 +43,9 @@ def run(options) -> int | None:
     command_line = run_snakemake.build_command(
         folder, study, run_snakemake.add_share(typed, requested_share)
     )
-    plan, _ = preflight.run_preflight(study or folder / "config.yaml")
+    plan, notes = preflight.run_preflight(study or folder / "config.yaml")
+    for note in notes:
+        print(f"kdpipe: {note}", file=sys.stderr)
     store = Store(run_snakemake.find_workdir(typed) / "results")
     if requested_share is not None:
         plan = share.select_share(plan, requested_share)

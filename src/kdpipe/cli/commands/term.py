@@ -6,6 +6,8 @@ from kdpipe.cli.command import Command
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe term`."""
     parser.add_argument("study", help="a study file whose methods use custom terms (`term`)")
+    help = "changed code computes the same everywhere: write its digest, if the trial agrees"
+    parser.add_argument("--same", action="store_true", help=help)
 
 
 def run(options) -> None:
@@ -17,7 +19,7 @@ def run(options) -> None:
     custom_terms = study_cards.CustomTerms(
         options.study, study.methods, study.code, study.device != "cpu"
     )
-    print("\n".join(study_cards.write_term_cards(custom_terms)))
+    print("\n".join(study_cards.write_term_cards(custom_terms, options.same)))
 
 
 COMMAND = Command(

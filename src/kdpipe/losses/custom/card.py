@@ -48,9 +48,11 @@ class TermCard:
     labelled : bool
         Whether it uses labels; older cards lack this key, and any term was accepted.
     code : dict of str to str, or None
-        Digests of the source files it was made from (`user_code.hash_loaded_code`).
+        Digests of the code that it reaches, by file (`code_digest`).
     gpu_checked : bool
         Whether it was also checked for what would fail on a GPU.
+    libraries : dict of str to str, or None
+        Versions of the installed packages that its code names; a note, which nothing depends on.
     """
 
     term: str
@@ -65,6 +67,7 @@ class TermCard:
     labelled: bool = True
     code: dict[str, str] | None = field(default=None, compare=False)
     gpu_checked: bool = field(default=False, compare=False)
+    libraries: dict[str, str] | None = field(default=None, compare=False)
 
     def values(self, term_keys: dict[str, Any]) -> dict[str, Any]:
         """Return every key of the term with its value, from a method or by default."""
@@ -153,6 +156,8 @@ def dump_term_card(card: TermCard) -> dict[str, Any]:
     if card.code is None:
         for key in CODE_KEYS:
             del content[key]
+    if card.libraries is None:
+        del content["libraries"]
     return hashing.add_checksum(content)
 
 
@@ -229,6 +234,8 @@ def _check_types(card: TermCard) -> None:
             raise ValueError(f"answers: {format_value(keys)} are not its keys")
     if not user_code.are_code_digests(card.code):
         raise ValueError("code: these are not digests of files")
+    if not user_code.are_versions(card.libraries):
+        raise ValueError("libraries: these are not versions of packages")
 
 
 def _is_number(value: Any) -> bool:

@@ -15,8 +15,15 @@ from kdpipe.losses.config import MethodConfig
 from kdpipe.losses.custom import card as term_card
 from kdpipe.losses.custom.card import TermCard, answers_match
 from kdpipe.runs.files import write_json
-from kdpipe.text import format_write_command
-from kdpipe.user_code import forbid_exit, is_code_unchanged
+from kdpipe.text import format_command, format_write_command, join_names
+from kdpipe.user_code import (
+    ADDED_DIGESTS,
+    are_of_reached_code,
+    find_changed_files,
+    find_other_libraries,
+    forbid_exit,
+    is_code_unchanged,
+)
 
 if TYPE_CHECKING:
     from kdpipe.losses.custom.validate import TermValidator
@@ -57,8 +64,15 @@ class CustomTerms:
         return term_card.term_card_path(Path(self.code or ""), term)
 
 
-def write_term_cards(custom_terms: CustomTerms) -> list[str]:
+def write_term_cards(custom_terms: CustomTerms, same: bool = False) -> list[str]:
     """Try every custom term of a study and write its card.
+
+    Parameters
+    ----------
+    custom_terms : CustomTerms
+        The terms.
+    same : bool, default False
+        Whether their author says that changed code computes the same, where the trial agrees.
 
     Returns
     -------
@@ -73,7 +87,11 @@ def write_term_cards(custom_terms: CustomTerms) -> list[str]:
     if not custom_terms.terms:
         raise StudyError(f"{custom_terms.source}: it has no custom terms (methods: term)")
     lines: list[str] = []
-    for card in _validate_each(custom_terms, custom_terms.terms, _merge_old_card):
+    for card in _validate_each(
+        custom_terms,
+        custom_terms.terms,
+        lambda validator, card, path: _merge_old_card(validator, card, path, custom_terms, same),
+    ):
         path = custom_terms.card_path(card.term)
         renames_runs = card.answers and _lacks_key_answers(path)
         write_json(path, term_card.dump_term_card(card))
@@ -89,8 +107,15 @@ def write_term_cards(custom_terms: CustomTerms) -> list[str]:
     return lines
 
 
-def check_term_cards(custom_terms: CustomTerms) -> None:
+def check_term_cards(custom_terms: CustomTerms) -> list[str]:
     """Compare the cards of a study with its code, which is imported only if they differ.
+
+    A card from before digests gets that of the code once the trial agrees.
+
+    Returns
+    -------
+    list of str
+        A line for each such card, and for each that was made with other versions of libraries.
 
     Raises
     ------
@@ -98,11 +123,17 @@ def check_term_cards(custom_terms: CustomTerms) -> None:
         With all terms that fail, or do not match their cards.
     """
     terms = custom_terms.terms.items()
+    lines: list[str] = []
     _validate_each(
         custom_terms,
         {term: names for term, names in terms if not _is_current(custom_terms, term, names)},
-        lambda validator, card, path: _check_unchanged(validator, card, path, custom_terms.source),
+        lambda validator, card, path: _check_unchanged(validator, card, path, custom_terms, lines),
     )
+    for path in sorted(map(custom_terms.card_path, custom_terms.terms)):
+        card = term_card.read_term_card(path, "")
+        if changes := find_other_libraries(card.libraries):
+            lines.append(f"{path} was written with other libraries: {'; '.join(changes)}")
+    return lines
 
 
 def _is_current(custom_terms: CustomTerms, term: str, names: list[str]) -> bool:
@@ -117,7 +148,7 @@ def _is_current(custom_terms: CustomTerms, term: str, names: list[str]) -> bool:
     all_keys = [custom_terms.methods[name].term_keys for name in names]
     return (
         card.term == term
-        and is_code_unchanged(card.code, Path(custom_terms.code or ""))
+        and is_code_unchanged(card.code, Path(custom_terms.code or ""), term)
         and (card.gpu_checked or not custom_terms.on_gpus)
         and not any(map(card.find_key_errors, all_keys))
         and all(card.with_keys(term_keys) is not None for term_keys in all_keys)
@@ -171,7 +202,9 @@ def _validate_each(
     return cards
 
 
-def _merge_old_card(validator: "TermValidator", card: TermCard, path: Path) -> TermCard:
+def _merge_old_card(
+    validator: "TermValidator", card: TermCard, path: Path, custom_terms: CustomTerms, same: bool
+) -> TermCard:
     """Return the card to be written, with the old values where they agree.
 
     The old ones are part of the names of runs, and machines round differently. Two computations
@@ -188,6 +221,8 @@ def _merge_old_card(validator: "TermValidator", card: TermCard, path: Path) -> T
             f"{card.term}: its values have changed under the same revision: raise its revision (or "
             f"remove {path}, if nothing was trained with it)"
         )
+    if not same:
+        _refuse_changed_code(old, custom_terms)
     old_answers = old.answers or []  # also of other studies that use the same term
     old_keys = [keys for keys, _ in old_answers]
     new_answers = [entry for entry in card.answers or () if entry[0] not in old_keys]
@@ -220,10 +255,14 @@ def _answers_differ(validator: "TermValidator", card: TermCard, old: TermCard) -
 
 
 def _check_unchanged(
-    validator: "TermValidator", card: TermCard, path: Path, source: str
+    validator: "TermValidator",
+    card: TermCard,
+    path: Path,
+    custom_terms: CustomTerms,
+    lines: list[str],
 ) -> TermCard:
-    """Raise KdpipeError if a term does not match its card."""
-    hint = f"run: {format_write_command(source)}"
+    """Raise KdpipeError if a term does not match its card; add digests to one without."""
+    hint = f"run: {format_write_command(custom_terms.source)}"
     old = term_card.read_term_card(path, hint)
     is_same = replace(card, answer=old.answer, answers=old.answers) == old
     if not is_same or _answers_differ(validator, card, old):
@@ -231,4 +270,25 @@ def _check_unchanged(
             f"{card.term}: it does not match its card {path}: if this is intended, raise its "
             f"revision and {hint}"
         )
+    if card.code is not None and not are_of_reached_code(old.code):
+        complete = replace(
+            old, code=card.code, gpu_checked=card.gpu_checked, libraries=card.libraries
+        )
+        write_json(path, term_card.dump_term_card(complete))
+        lines.append(f"{path}: {ADDED_DIGESTS}")
+    else:
+        _refuse_changed_code(old, custom_terms)
     return card
+
+
+def _refuse_changed_code(old: TermCard, custom_terms: CustomTerms) -> None:
+    """Raise KdpipeError if the code of a card was changed, though the trial agrees with it."""
+    if not are_of_reached_code(old.code):
+        return
+    if files := find_changed_files(old.code, Path(custom_terms.code or ""), old.term):
+        raise KdpipeError(
+            f"{old.term}: its code is not as in its card ({join_names(files)}), and it "
+            "computes the same on the trial: if it computes the same everywhere, run: "
+            f"{format_command('term', custom_terms.source)} --same; else raise its revision and "
+            f"run: {format_write_command(custom_terms.source)}"
+        )

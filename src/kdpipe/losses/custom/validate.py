@@ -17,13 +17,19 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from kdpipe import meta_device_check
+from kdpipe.code_digest import hash_reached_code
 from kdpipe.errors import KdpipeError
 from kdpipe.losses import method
 from kdpipe.losses.base import FEATURE_REQUIREMENTS, LossTerm, ModelOutput
 from kdpipe.losses.custom.card import KEY_TYPES, PLAIN_NAME, TermCard, answers_match
 from kdpipe.meta_device_check import META
 from kdpipe.pydantic_base import StrictModel
-from kdpipe.user_code import format_user_error, get_rng_states, hash_loaded_code, import_object
+from kdpipe.user_code import (
+    find_libraries,
+    format_user_error,
+    get_rng_states,
+    import_object,
+)
 
 N_IMAGES, N_CLASSES = 4, 5
 GROUP_SIDES = (4, 2)  # pixels of the stage outputs; the teacher has twice the channels
@@ -129,6 +135,7 @@ class TermValidator:
         """
         self._check_declaration()
         defaults = self.term.keys().model_dump()
+        digests = hash_reached_code(self.code, self.path) if self.code else None
         return TermCard(
             term=self.path,
             title=self.term.title,
@@ -139,7 +146,8 @@ class TermValidator:
             learnt=self.term.learnt is not None,
             answer=self.answer(defaults),
             labelled=self.term.labelled,
-            code=hash_loaded_code(self.code),
+            code=digests,
+            libraries=find_libraries(digests, self.code, self.path),
             gpu_checked=self.on_gpus,
         )
 

@@ -75,9 +75,11 @@ class ModelInfo:
     other : StepOutputs or None
         `Fingerprint.other` of a network that has just been tried; not stored in the file.
     code : dict of str to str, or None
-        Digests of the source files it was built from (`user_code.hash_loaded_code`).
+        Digests of the code that it reaches, by file (`code_digest`).
     gpu_checked : bool
         Whether it was also checked for what would fail on a GPU.
+    libraries : dict of str to str, or None
+        Versions of the installed packages that its code names; a note, which nothing depends on.
     """
 
     name: str
@@ -99,6 +101,7 @@ class ModelInfo:
     other: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     code: dict[str, str] | None = field(default=None, compare=False)
     gpu_checked: bool = field(default=False, compare=False)
+    libraries: dict[str, str] | None = field(default=None, compare=False)
 
     @functools.cached_property
     def state_digest(self) -> str:
@@ -181,6 +184,8 @@ def serialize_card(card: ModelInfo) -> dict:
     if card.code is None:
         for key in CODE_KEYS:
             del content[key]
+    if card.libraries is None:
+        del content["libraries"]
     return hashing.add_checksum(content)
 
 
@@ -267,6 +272,8 @@ def _check_types(card: ModelInfo) -> None:
         raise ValueError("its outputs are not numbers")
     if not user_code.are_code_digests(card.code):
         raise ValueError("code: these are not digests of files")
+    if not user_code.are_versions(card.libraries):
+        raise ValueError("libraries: these are not versions of packages")
 
 
 def _is_number(value: object) -> bool:

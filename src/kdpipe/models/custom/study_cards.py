@@ -15,8 +15,14 @@ from kdpipe.models.custom import card as network_card
 from kdpipe.models.custom.card import ModelInfo
 from kdpipe.models.pretrained.input_transform import ModelInput
 from kdpipe.runs.files import write_json
-from kdpipe.text import format_write_command
-from kdpipe.user_code import is_code_unchanged
+from kdpipe.text import format_command, format_write_command, join_names
+from kdpipe.user_code import (
+    ADDED_DIGESTS,
+    are_of_reached_code,
+    find_changed_files,
+    find_other_libraries,
+    is_code_unchanged,
+)
 
 MAX_LISTED = 6  # differences in a message
 
@@ -50,8 +56,15 @@ class CustomModels:
         return network_card.card_path(Path(self.code or ""), *model_input)
 
 
-def write_cards(models: CustomModels) -> list[str]:
+def write_cards(models: CustomModels, same: bool = False) -> list[str]:
     """Try every custom network of a study and write its card.
+
+    Parameters
+    ----------
+    models : CustomModels
+        The networks.
+    same : bool, default False
+        Whether their author says that changed code computes the same, where the trial agrees.
 
     Returns
     -------
@@ -66,7 +79,9 @@ def write_cards(models: CustomModels) -> list[str]:
     if not models.networks:
         raise StudyError(f"{models.source}: it has no custom networks (key networks)")
     lines = []
-    for card in _validate_each(models, models.inputs, _keep_old_fingerprint):
+    for card in _validate_each(
+        models, models.inputs, lambda card, path: _keep_old_fingerprint(card, path, models, same)
+    ):
         path = models.card_path(ModelInput(card.name, card.shape, card.classes))
         renames_runs = _lacks_stage_numbers(path) and card.of_groups
         write_json(path, network_card.serialize_card(card))
@@ -86,19 +101,32 @@ def write_cards(models: CustomModels) -> list[str]:
     return lines
 
 
-def check_cards(models: CustomModels) -> None:
+def check_cards(models: CustomModels) -> list[str]:
     """Compare the cards of a study with its code, which is imported only if they differ.
+
+    A card from before digests gets that of the code once the trial agrees.
+
+    Returns
+    -------
+    list of str
+        A line for each such card, and for each that was made with other versions of libraries.
 
     Raises
     ------
     StudyError
         With all networks that fail, or do not match their cards.
     """
+    lines: list[str] = []
     _validate_each(
         models,
         [model_input for model_input in models.inputs if not _is_current(models, model_input)],
-        lambda card, path: _check_unchanged(card, path, models.source),
+        lambda card, path: _check_unchanged(card, path, models, lines),
     )
+    for path in sorted(map(models.card_path, models.inputs)):
+        card = network_card.read_card(path, "")
+        if changes := find_other_libraries(card.libraries):
+            lines.append(f"{path} was written with other libraries: {'; '.join(changes)}")
+    return lines
 
 
 def _is_current(models: CustomModels, model_input: ModelInput) -> bool:
@@ -110,7 +138,9 @@ def _is_current(models: CustomModels, model_input: ModelInput) -> bool:
         card = network_card.load_card(folder, name, config, shape, classes, models.source)
     except KdpipeError:
         return False
-    return is_code_unchanged(card.code, folder) and (card.gpu_checked or not models.on_gpus)
+    return is_code_unchanged(card.code, folder, card.build) and (
+        card.gpu_checked or not models.on_gpus
+    )
 
 
 def _validate_each(
@@ -141,7 +171,9 @@ def _validate_each(
     return cards
 
 
-def _keep_old_fingerprint(card: ModelInfo, path: Path) -> ModelInfo:
+def _keep_old_fingerprint(
+    card: ModelInfo, path: Path, models: CustomModels, same: bool
+) -> ModelInfo:
     """Return the card to be written, with the old fingerprint where the two agree.
 
     The old one is part of the names of runs, and machines round differently. Two computations under
@@ -160,6 +192,8 @@ def _keep_old_fingerprint(card: ModelInfo, path: Path) -> ModelInfo:
             f"networks.{card.name}.revision: the outputs of {card.build} have changed under the "
             f"same revision: raise it (or remove {path}, if nothing was trained with it)"
         )
+    if not same:
+        _refuse_changed_code(old, models)
     stage_numbers = card.of_groups  # with the kind of step of the old logits
     if card.random and not old.trained:
         stage_numbers = stage_numbers[: len(stage_numbers) // 2]
@@ -181,16 +215,41 @@ def _lacks_stage_numbers(path: Path) -> bool:
         return False
 
 
-def _check_unchanged(card: ModelInfo, path: Path, source: str) -> ModelInfo:
-    """Raise KdpipeError if a network does not match its card."""
-    hint = f"run: {format_write_command(source)}"
-    if differences := _diff_cards(network_card.read_card(path, hint), card):
+def _check_unchanged(
+    card: ModelInfo, path: Path, models: CustomModels, lines: list[str]
+) -> ModelInfo:
+    """Raise KdpipeError if a network does not match its card; add digests to one without."""
+    hint = f"run: {format_write_command(models.source)}"
+    old = network_card.read_card(path, hint)
+    if differences := _diff_cards(old, card):
         raise KdpipeError(
             f"networks.{card.name}.build: {card.build} is not as in its card "
             f"({'; '.join(differences)}): if this is intended, raise networks.{card.name}.revision "
             f"and {hint}"
         )
+    if card.code is not None and not are_of_reached_code(old.code):
+        complete = replace(
+            old, code=card.code, gpu_checked=card.gpu_checked, libraries=card.libraries
+        )
+        write_json(path, network_card.serialize_card(complete))
+        lines.append(f"{path}: {ADDED_DIGESTS}")
+    else:
+        _refuse_changed_code(old, models)
     return card
+
+
+def _refuse_changed_code(old: ModelInfo, models: CustomModels) -> None:
+    """Raise KdpipeError if the code of a card was changed, though the trial agrees with it."""
+    if not are_of_reached_code(old.code):
+        return
+    if files := find_changed_files(old.code, Path(models.code or ""), old.build):
+        raise KdpipeError(
+            f"networks.{old.name}.build: the code of {old.build} is not as in its card "
+            f"({join_names(files)}), and it computes the same on the trial: if it computes the "
+            "same everywhere, run: "
+            f"{format_command('network', models.source)} --same; else raise "
+            f"networks.{old.name}.revision and run: {format_write_command(models.source)}"
+        )
 
 
 def _diff_cards(old: ModelInfo, new: ModelInfo) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdpipe import meta_device_check
+from kdpipe.code_digest import hash_reached_code
 from kdpipe.errors import KdpipeError
 from kdpipe.models import layers
 from kdpipe.models.config import CustomModelConfig
@@ -29,7 +30,12 @@ from kdpipe.models.memory_format import (
     SAFE_SHORTCUT_CHANNELS,
     torch_memory_format,
 )
-from kdpipe.user_code import forbid_exit, format_user_error, get_rng_states, hash_loaded_code
+from kdpipe.user_code import (
+    find_libraries,
+    forbid_exit,
+    format_user_error,
+    get_rng_states,
+)
 
 
 def validate_model(
@@ -126,6 +132,7 @@ class _ModelValidator:
         cost = builder.measure_cost(self.build_formatted(0), self.shape, self.layout)
         stage_shapes = self.find_stage_shapes()
         actual = fingerprint.compute_fingerprint(lambda: self.build_raw(0), self.shape, self.layout)
+        digests = hash_reached_code(self.code, self.network.build) if self.code else None
         return ModelInfo(
             name=self.name,
             build=self.network.build,
@@ -144,7 +151,8 @@ class _ModelValidator:
             fewest=self.find_min_batch(),
             of_groups=actual.of_groups if stage_shapes else (),
             other=actual.other and (actual.other[0], actual.other[1] if stage_shapes else ()),
-            code=hash_loaded_code(self.code),
+            code=digests,
+            libraries=find_libraries(digests, self.code, self.network.build),
         )
 
     def build_raw(self, seed: int) -> nn.Module:

@@ -39,14 +39,15 @@ def check_study_inputs(plan: Plan, source: str) -> list[str]:
     Returns
     -------
     list of str
-        What networks take over from the weights that they start from, and what in them is new.
+        What networks take over from the weights that they start from, and what in them is new;
+        cards that have no digest of the code yet, or are of other libraries.
 
     Raises
     ------
     KdpipeError
         If something is not what the study or a card says.
     """
-    study, inits = plan.study, _check_inits(plan)
+    study, inits, lines = plan.study, _check_inits(plan), list[str]()
     init_errors = [str(report) for report in inits.values() if isinstance(report, KdpipeError)]
     raise_study_errors(
         source, [*find_changed_images(study, source), *_find_weight_errors(plan), *init_errors]
@@ -55,7 +56,7 @@ def check_study_inputs(plan: Plan, source: str) -> list[str]:
         from kdpipe.models.custom import study_cards
 
         on_gpus = study.device == "cuda"
-        study_cards.check_cards(
+        lines += study_cards.check_cards(
             study_cards.CustomModels(
                 source, study.networks, study.code, resolve_custom_inputs(study), on_gpus
             )
@@ -64,10 +65,11 @@ def check_study_inputs(plan: Plan, source: str) -> list[str]:
         from kdpipe.losses.custom import study_cards as term_cards
 
         on_gpus = study.device == "cuda"
-        term_cards.check_term_cards(
+        lines += term_cards.check_term_cards(
             term_cards.CustomTerms(source, study.methods, study.code, on_gpus)
         )
-    return [f"starts.{name} begins from its file: {report}" for name, report in inits.items()]
+    lines += [f"starts.{name} begins from its file: {report}" for name, report in inits.items()]
+    return lines
 
 
 def resolve_custom_inputs(study: Study) -> list[ModelInput]:

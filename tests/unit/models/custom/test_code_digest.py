@@ -5,14 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import tiny_study
-from helpers.custom_networks import CODE, NETWORKS, Folder, study
+from helpers.custom_networks import CODE, NETWORKS, Folder, study, trained
 
 from kdpipe import hashing, user_code
-from kdpipe.user_code import hash_code
+from kdpipe.analysis import dataframe
+from kdpipe.code_digest import hash_code, hash_reached_code, join_digests
+from kdpipe.training import checkpoint
 
 SAMPLE = '''# -*- coding: utf-8 -*-
 """A module."""
@@ -74,7 +78,7 @@ def test_it_is_equal_on_each_version_of_python(version, tmp_path):
         pytest.skip(f"there is no Python {version} here")
     (tmp_path / "sample.py").write_text(SAMPLE)
     code = (
-        "import sys; from kdpipe.user_code import hash_code; "
+        "import sys; from kdpipe.code_digest import hash_code, hash_reached_code, join_digests; "
         "print(hash_code(open(sys.argv[1], 'rb').read()), 'torch' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(user_code.__file__).parents[1])}
@@ -136,7 +140,7 @@ def test_a_long_sum_is_no_trouble():
 def imports_of(folder):
     """What a command imports of torch and of the code, in a process of its own."""
 
-    def run(verb: str) -> set[str]:
+    def run(verb: str, expected: str = "0") -> set[str]:
         code = (
             "import sys; from kdpipe.cli.main import main; "
             f"code = main([{verb!r}, {str(folder.study)!r}]); "
@@ -144,7 +148,7 @@ def imports_of(folder):
         )
         process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         code, *names = process.stderr.splitlines()[-1].split()
-        assert code == "0", process.stderr
+        assert code == expected, process.stderr
         return set(names)
 
     return run
@@ -152,27 +156,28 @@ def imports_of(folder):
 
 def test_check_imports_nothing_until_the_code_is_another(folder, imports_of):
     digests = folder.card("small")["code"]
-    assert digests == {"mine.py": hash_code(CODE)} == folder.card("grouped")["code"]
+    assert digests == hash_reached_code(folder.path, "mine.small")
+    assert folder.card("grouped")["code"] == hash_reached_code(folder.path, "mine.Grouped")
     assert imports_of("check") == set()
     folder.code("# a comment\n" + CODE)
     assert imports_of("check") == set()
     folder.change("nn.ReLU(inplace=True)", "nn.ReLU()")
-    assert imports_of("check") == {"torch", "mine"}, "it computes the same"
-    assert folder.kdpipe("network") == 0
+    assert imports_of("check", "2") == {"torch", "mine"}, "it computes the same"
+    assert folder.kdpipe("network", "--same") == 0
     assert imports_of("check") == set()
 
 
 def test_a_refactoring_renames_nothing(folder):
     runs, card = list(folder.plan().runs), folder.card("small")
     folder.change("nn.ReLU(inplace=True)", "nn.ReLU()")
-    assert folder.kdpipe("network") == 0
+    assert folder.kdpipe("network", "--same") == 0
     assert folder.card("small")["code"] != card["code"]
     assert list(folder.plan().runs) == runs
     specs = json.dumps([run.spec.to_dict() for run in folder.plan().runs.values()])
     assert not any(digest in specs for digest in card["code"].values())
 
 
-def test_each_file_that_is_imported_is_digested(folder):
+def test_each_file_that_is_reached_is_digested(folder):
     (folder.path / "parts").mkdir()
     (folder.path / "parts/__init__.py").write_text("")
     (folder.path / "parts/layers.py").write_text("WIDTH = 6\n")
@@ -181,12 +186,12 @@ def test_each_file_that_is_imported_is_digested(folder):
         "from parts.layers import WIDTH\n" + CODE.replace("in_channels, 6", "in_channels, WIDTH")
     )
     try:
-        assert folder.kdpipe("network") == 0
+        assert folder.kdpipe("network", "--same") == 0
     finally:
         for name in ("parts", "parts.layers"):
             sys.modules.pop(name, None)
     assert set(folder.card("small")["code"]) == {
-        "mine.py", "parts/__init__.py", "parts/layers.py",
+        "mine.py", "parts/layers.py",
     }  # fmt: skip
     (folder.path / "parts/layers.py").write_text("WIDTH = 8\n")
     assert folder.kdpipe("check") == 2
@@ -200,9 +205,9 @@ def test_a_card_without_a_digest_goes_on(folder, imports_of):
         del card["code"], card["gpu_checked"]
         path.write_text(json.dumps(hashing.add_checksum(card)))
     assert list(folder.plan().runs) == runs
-    assert imports_of("check") == {"torch", "mine"}
-    assert folder.kdpipe("network") == 0 and "code" in folder.card("small")
-    assert list(folder.plan().runs) == runs
+    assert imports_of("check") == {"torch", "mine"}, "once"
+    assert folder.card("small")["code"] == hash_reached_code(folder.path, "mine.small")
+    assert imports_of("check") == set() and list(folder.plan().runs) == runs
 
 
 @pytest.mark.parametrize("code", [{"mine.py": "x"}, {"../mine.py": "0" * 64}, ["mine.py"], 3])
@@ -225,10 +230,10 @@ def test_a_card_from_a_cpu_study_is_tried_again_for_gpus(tmp_path, capsys):
 
 
 def test_a_change_that_no_trial_shows_is_at_least_tried(folder, imports_of):
-    """It acts late: the trial does not find it, and the docs say so."""
+    """It acts late: the trial does not find it, and the digest does."""
     folder.change("second.mean((2, 3))", "second.mean((2, 3)) * (1 if LATE.pop() else 2)")
     folder.code((folder.path / "mine.py").read_text() + "\n\nLATE = [1] * 10_000\n")
-    assert imports_of("check") == {"torch", "mine"}
+    assert imports_of("check", "2") == {"torch", "mine"}
 
 
 DROPPING = NETWORKS | {"dropping": {"build": "mine.dropping"}}
@@ -248,7 +253,7 @@ def test_cards_of_the_version_before_name_the_same_runs(tmp_path):
     assert folder.kdpipe("network") == 0, "typed again"
     assert sorted(folder.plan().runs) == before["runs"]
     for name in DROPPING:
-        added = {"code", "gpu_checked", "seal"}
+        added = {"code", "gpu_checked", "libraries", "seal"}
         remaining = {key: value for key, value in folder.card(name).items() if key not in added}
         assert remaining == {
             key: value for key, value in before["cards"][name].items() if key != "seal"
@@ -287,7 +292,7 @@ def test_the_card_of_a_term_has_them_too(tmp_path, capsys):
     assert folder.kdpipe("term") == 0
     path = tmp_path / "mine.TERM.term.json"
     card = json.loads(path.read_text())
-    assert card["code"] == {"mine.py": hash_code(TERM)}
+    assert card["code"] == hash_reached_code(tmp_path, "mine.TERM")
     code = (
         "import sys; from kdpipe.cli.main import main; "
         f"code = main(['check', {str(folder.study)!r}]); "
@@ -297,9 +302,13 @@ def test_the_card_of_a_term_has_them_too(tmp_path, capsys):
     assert subprocess.run(line, stdout=subprocess.DEVNULL).returncode == 0
     names = list(folder.plan().runs)
     folder.change(".abs().pow", ".abs() .add(0).pow")
-    assert subprocess.run(line, stdout=subprocess.DEVNULL).returncode == 1, "it is tried"
-    assert folder.kdpipe("check") == 0 and list(folder.plan().runs) == names
+    assert folder.kdpipe("check") == 2 and list(folder.plan().runs) == names
+    assert "its code is not as in its card (mine.py), and it computes" in capsys.readouterr().err
+    assert folder.kdpipe("term") == 2 and json.loads(path.read_text()) == card
+    assert folder.kdpipe("term", "--same") == folder.kdpipe("check") == 0
+    assert list(folder.plan().runs) == names
     folder.change(".add(0)", ".add(1)")
+    assert folder.kdpipe("term", "--same") == 2, "the trial finds it"
     assert folder.kdpipe("check") == 2
     assert "it does not match its card" in capsys.readouterr().err
     folder.code(TERM)
@@ -313,3 +322,213 @@ def test_the_card_of_a_term_has_them_too(tmp_path, capsys):
     content["methods"]["mine"]["term_keys"] = {}
     folder.write(content)
     assert list(folder.plan().runs) == names and folder.kdpipe("check") == 0
+
+
+# What is another network or term, and (nearly) the same at the points of a trial.
+UNSEEN = {
+    "another activation": ("nn.ReLU(inplace=True)", "nn.ReLU6(inplace=True)"),
+    "another eps": ("nn.BatchNorm2d(6)", "nn.BatchNorm2d(6, eps=1e-4)"),
+    "clipped inputs": ("self.stem(x)", "self.stem(x.clamp(-5, 5))"),
+}
+
+
+def test_a_change_that_computes_nearly_the_same_is_found(folder, capsys):
+    """Whatever the trial says; only comments, docstrings and blank lines are none."""
+    runs = list(folder.plan().runs)
+    cards = [folder.card(name) for name in NETWORKS]
+    for old, new in UNSEEN.values():
+        folder.change(old, new)
+        capsys.readouterr()
+        assert folder.kdpipe("check") == 2
+        message = capsys.readouterr().err
+        assert "kdpipe network" in message and "--same; else raise networks." in message
+        assert folder.kdpipe("network") == 2, "it is not written over by the way"
+        assert [folder.card(name) for name in NETWORKS] == cards
+        folder.change(new, old)
+    folder.code('"""Networks."""\n\n' + CODE.replace("\n\n\n", "\n\n\n\n# more\n"))
+    assert folder.kdpipe("check") == 0 and list(folder.plan().runs) == runs
+
+
+def test_other_versions_of_libraries_are_a_note(folder, capsys):
+    card = folder.card("small")
+    assert card["libraries"].keys() >= {"torch", "torchvision"}
+    path = folder.path / "small-1x8x8-10.network.json"
+    libraries = card["libraries"] | {"torchvision": "0.1", "gone": "3"}
+    path.write_text(json.dumps(hashing.add_checksum(card | {"libraries": libraries})))
+    assert folder.kdpipe("check") == 0
+    note = capsys.readouterr().out
+    assert f"{path} was written with other libraries: torchvision 0.1, now " in note
+    assert "gone 3, now not installed" in note and "torch 2" not in note
+
+
+def test_a_digest_is_of_what_was_imported(tmp_path, monkeypatch):
+    """An edit after the import, as while a job runs, is not in it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "mine.py").write_text("x = 1\n")
+    try:
+        digest = join_digests(hash_reached_code(tmp_path, "mine.x"))
+        assert user_code.import_object("key", "mine.x", tmp_path) == 1
+        (tmp_path / "mine.py").write_text("x = 2\n")
+        assert user_code.hash_loaded_code(tmp_path) == {"mine.x": digest}
+    finally:
+        sys.modules.pop("mine", None)
+
+
+def test_sessions_of_other_code_are_both_named():
+    sessions = [{"a.py": "1"}, {"a.py": "1", "b.py": "2"}, {"a.py": "3", "b.py": "2"}]
+    assert user_code.join_sessions(sessions) == {"a.py": "1, then 3", "b.py": "2"}
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        (["a.py 1; b c.py 2", "a.py 1; b c.py 2", ""], []),
+        (["a.py 1; b c.py 2", "a.py 1; b c.py 3"], ["b c.py"]),
+        (["a.py 1, then 3; b.py 2", "a.py 1, then 3; b.py 2"], ["a.py"]),
+        (["", ""], []),
+    ],
+)
+def test_a_cell_that_mixes_two_names_the_files(codes, expected):
+    assert dataframe._find_mixed_files(codes) == expected
+
+
+def test_each_record_says_what_it_was_made_with(folder, store):
+    """A cell whose seeds were trained before and after an edit is marked; nothing else sees it."""
+    folder.write(study(seeds=[0, 1]))
+    runs = [run for label, _, run in folder.plan().list_scratch_runs() if label == "small"]
+    changed = CODE.replace("nn.ReLU(inplace=True)", "nn.ReLU6(inplace=True)")
+    digests = []
+    for run, source in zip(runs, (CODE, changed), strict=True):
+        folder.code(source)
+        digests.append(join_digests(hash_reached_code(folder.path, "mine.small")))
+        trained(run, store, folder)
+    records = [tiny_study.record(store, run) for run in runs]
+    assert [record["code"]["mine.small"] for record in records] == digests
+    assert digests[0] != digests[1]
+    frame = dataframe.build_results_frame(folder.plan(), store)
+    texts = frame[frame.student == "small"].code.dropna().tolist()
+    assert all(f"mine.small {d[:12]}" in text for d, text in zip(digests, texts, strict=True))
+    cell = dataframe.normalize_frame(frame)
+    cell = cell[(cell.kind == "scratch") & (cell.student == "small")]
+    assert "mixes versions of code: mine.small" in dataframe.describe_gaps(cell)
+    assert "code" not in dataframe.describe_gaps(cell[cell.seed == 0])
+
+
+def test_a_resumed_run_says_of_both_sessions(tmp_path):
+    optimizer = types.SimpleNamespace(state={}, parameters={})
+    model, terms = torch.nn.Linear(1, 1), torch.nn.ModuleDict()
+    progress = checkpoint.TrainingState()
+    for digests in ({"mine.py": "a"}, {"mine.py": "a"}, None):
+        progress.add_code(digests)
+        checkpoint.save_state(tmp_path, "x", model, terms, None, optimizer, progress)
+    saved = checkpoint.read_state(tmp_path, "x")
+    assert saved is not None and saved[1]["code"] == [{"mine.py": "a"}]
+    progress = checkpoint.restore_state(*saved, model, terms, None, optimizer)
+    progress.add_code({"mine.py": "b"})
+    assert user_code.join_sessions(progress.code) == {"mine.py": "a, then b"}
+    plain = checkpoint.TrainingState()
+    checkpoint.save_state(tmp_path, "x", model, terms, None, optimizer, plain)
+    assert "code" not in checkpoint.read_state(tmp_path, "x")[1], "of a run without custom code"
+
+
+REACHING = {
+    "mine.py": """
+import torch.nn.functional as F
+from torch import nn
+import helpers
+from pkg import sub as parts
+from pkg.sub import scale as times
+EPS = 1e-5
+class Net(nn.Module):
+    def forward(self, x):
+        self.eval()
+        return F.relu(helpers.clip(x)) * EPS + times(x) + parts.shift(x)
+class Other:
+    pass
+if __name__ == "__main__":
+    print(Other())
+""",
+    "helpers.py": """
+LIMIT = 5
+def clip(x):
+    return x.clamp(-LIMIT, LIMIT)
+def other():
+    return 1
+""",
+    "pkg/__init__.py": "",
+    "pkg/sub.py": """
+from .deep import FACTOR
+def scale(x):
+    return 1.0005 * x
+def shift(x):
+    return FACTOR + x
+def unused():
+    return 0
+""",
+    "pkg/deep.py": "FACTOR = 50\n",
+}
+REACHED_EDITS = {
+    "another function of a library": ("mine.py", "F.relu", "F.relu6"),
+    "another library": ("mine.py", "torch.nn.functional", "torch.nn.quantized"),
+    "a constant": ("mine.py", "EPS = 1e-5", "EPS = 1e-4"),
+    "a constant of a helper": ("helpers.py", "LIMIT = 5", "LIMIT = 20"),
+    "a helper": ("helpers.py", "x.clamp(-LIMIT", "x.clamp(-2 * LIMIT"),
+    "a helper under another name": ("pkg/sub.py", "1.0005", "1.001"),
+    "a relative import": ("pkg/deep.py", "50", "51"),
+    "another helper": ("mine.py", "import scale as", "import shift as"),
+}
+UNREACHED_EDITS = {
+    "another class": ("mine.py", "    pass", "    x = 1"),
+    "another function": ("helpers.py", "return 1", "return 2"),
+    "a function of a package": ("pkg/sub.py", "return 0", "return 1"),
+    "a new import": ("mine.py", "import helpers", "import os\nimport helpers"),
+    "a script": ("mine.py", "print(Other())", "print(1)"),
+    "a comment": ("helpers.py", "LIMIT = 5", "LIMIT = 5  # pixels"),
+}
+
+
+@pytest.fixture
+def hash_edited(tmp_path):
+    """Digests of a network before and after an edit."""
+
+    def run(file: str, old: str, new: str, **added: str) -> list[dict[str, str]]:
+        digests = []
+        for path, text in (REACHING | added).items():
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_text(text)
+        for text in (old, new):
+            path = tmp_path / file
+            path.write_text(path.read_text().replace(old, text))
+            digests.append(hash_reached_code(tmp_path, "mine.Net"))
+        return digests
+
+    return run
+
+
+@pytest.mark.parametrize("case", REACHED_EDITS)
+def test_an_edit_of_what_is_reached_is_found(case, hash_edited):
+    before, after = hash_edited(*REACHED_EDITS[case])
+    assert before.keys() == {"mine.py", "helpers.py", "pkg/sub.py", "pkg/deep.py"}
+    assert before != after
+
+
+@pytest.mark.parametrize("case", UNREACHED_EDITS)
+def test_an_edit_of_what_is_not_reached_changes_nothing(case, hash_edited):
+    before, after = hash_edited(*UNREACHED_EDITS[case])
+    assert before == after
+
+
+WHOLE = {  # statements by which the names of a file do not show what is reached
+    "all names of a module": "from helpers import *\n",
+    "an attribute of a module by its name": "class Net:\n    x = getattr(helpers, 'other')\n",
+    "a call": "helpers.other()\n",
+    "evaluation": "def f():\n    return eval('helpers.other()')\n",
+    "a registry": "@helpers.other\nclass Registered: pass\n",
+}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_where_names_do_not_tell_whole_files_are_taken(case, hash_edited):
+    code = {"mine.py": REACHING["mine.py"] + WHOLE[case]}
+    before, after = hash_edited("helpers.py", "return 1", "return 2", **code)
+    assert before != after

@@ -437,7 +437,8 @@ def test_a_comment_and_a_refactoring_change_nothing(folder):
     folder.change("import torch\n", "# a comment\nimport torch\n\n\nPOOL = nn.AvgPool2d\n")
     folder.code("from torch import nn\n" + (folder.path / "mine.py").read_text())
     folder.change("nn.AvgPool2d(4)", "POOL(2 + 2)")
-    assert folder.kdpipe("check") == 0 and folder.kdpipe("network") == 0
+    assert folder.kdpipe("check") == 2, "its author says so"
+    assert folder.kdpipe("network", "--same") == folder.kdpipe("check") == 0
     assert list(folder.plan().runs) == before
 
 
