@@ -77,10 +77,13 @@ def compute_inputs_digest(plan: Plan, store: Store, study_file: str, digest: str
     -------
     str or None
         None if such a report is to be rendered each time: of a study with custom tables or
-        figures, whose code may read anything, and with files that were altered.
+        figures, whose code may read anything, with files that were altered, and of a sealed one,
+        of which no file may depend on test results.
     """
     study = plan.study
     if paths.select_custom([*study.tables, *study.figures]) or any(store.altered.values()):
+        return None
+    if registration.find_blinding_reason(plan, store) is not None:
         return None
     registered = registration.find_registration(study, store)
     inputs = [digest, study_file, study.model_dump_json(), repr(plan.card), repr(registered)]

@@ -112,7 +112,7 @@ def test_the_page_has_them_in_its_table(study):
             math.nan if corrected is None else corrected
         )
         if row["verdict"] != "not tested":
-            first_badge = html.split(f'<tr id="{row["id"]}">')[1].split("</td>")[0]
+            first_badge = html.split(f'<tr id="{row["id"]}" ')[1].split("</td>")[0]
             assert first_badge.endswith(f"</span> {row['verdict']}</span>")
     assert "have no error rate" in section
 

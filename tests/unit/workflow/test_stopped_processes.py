@@ -70,7 +70,7 @@ def test_processes_of_others_are_left_alone(grandchild):
 def test_without_a_terminal_it_is_named_once(grandchild, monkeypatch):
     monkeypatch.setattr(progress, "STOPPED_SECONDS", 0.01)
     reporter = progress.ProgressReporter(io.StringIO())
-    watch = threading.Thread(target=reporter._watch_stopped)
+    watch = threading.Thread(target=reporter._watch_jobs)
     watch.start()
     time.sleep(0.2)
     reporter.close()
