@@ -83,7 +83,7 @@ def test_the_card_says_what_is_there(here, capsys):
     assert (actual.source, actual.data, actual.count, actual.twins) == ("more", "digits", COUNT, 0)
     assert actual.of == cards.load_known_card("digits").sha256
     assert "no errors" in say(capsys, "check", "study.yaml")
-    assert "unlabelled images: 12 of more, of which 8 are added" in say(capsys, "plan", "study.yaml")
+    assert "12 of more, of which 8 are added" in say(capsys, "plan", "study.yaml")
 
 
 def test_without_a_card_every_command_says_what_to_type(here, capsys):
