@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_it_goes_through_all_rounds_by_itself(ended):
     store = Store(folder / "results")
     actual = rounds.get_search_state(study, store)
     assert actual.current_round is None and len(actual.winners) == 1
-    starts = process.stderr.count("took ")
+    starts = len(re.findall("^took ", process.stderr, re.MULTILINE))
     assert starts == len(actual.rounds)
     assert "round 2 of the search is decided (students, seed 1)" in process.stderr
     plan = rounds.plan_due_runs(study, store)

@@ -198,7 +198,7 @@ def test_the_page_has_the_classes_of_the_chosen_and_the_path_of_the_table(
     plan, store, *_ = known
     folder = render_report(plan, store, tmp_path / "report")
     page = (folder / "index.html").read_text()
-    assert 'id="by-class"' in page and 'href="tables/by_class.csv"' in page
+    assert 'id="by-class"' in page and 'download="by_class.csv"' in page
     table = pd.read_csv(folder / "tables" / "by_class.csv")
     assert table.student.unique().tolist() == [STUDENT] and len(table) == 9
     assert "## Error by class" in (folder / "index.md").read_text()

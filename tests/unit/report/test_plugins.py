@@ -69,7 +69,7 @@ def test_the_example_of_the_docs_is_checked_and_rendered_without_torch(study, tm
     assert float(row["highest"]) == pytest.approx(max(errors))
     page = (report / "index.html").read_text()
     assert page.index("Spread of the seeds") > page.index('id="table-teacher_size"')
-    assert 'href="tables/my_tables.SPREAD.csv"' in page
+    assert 'download="my_tables.SPREAD.csv"' in page
     assert 'href="figures/my_tables.ERRORS.svg"' in page
     for name in ("tables/my_tables.SPREAD.tex", "figures/my_tables.ERRORS.png"):
         assert (report / name).stat().st_size > 100
