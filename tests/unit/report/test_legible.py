@@ -1,5 +1,7 @@
 """Figures that can be read: a legend within its figure, colours that no control swallows."""
 
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 from helpers.synthetic_frames import SCRATCH, cell, frame
@@ -83,3 +85,17 @@ def test_the_map_says_how_many_cells_can_be_told_from_scratch():
     finding = load_figures()["checkpoints"].find
     assert finding is not None
     assert finding(tidied, pd.DataFrame()) == "better than scratch in 1, worse in 0 of 2 cells"
+
+
+def test_long_names_of_options_do_not_cover_each_other():
+    methods = [f"a_method_of_a_long_name_{number} with_a_second_line" for number in range(6)]
+    cells = [cell([9.0, 9.1, 9.3], teacher="mid", method=name) for name in methods]
+    rows = normalize_frame(frame(SCRATCH, *cells).assign(train_macs=1e9, teacher_macs=1e9))
+    figure, _ = load_figures()["options"].function(rows, pd.DataFrame())
+    figure.canvas.draw()
+    boxes = sorted(
+        (label.get_window_extent() for label in figure.axes[0].get_yticklabels()),
+        key=lambda box: box.y0,
+    )
+    assert len(boxes) == 7
+    assert all(lower.y1 <= upper.y0 for lower, upper in pairwise(boxes))

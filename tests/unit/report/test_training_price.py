@@ -4,9 +4,12 @@ import itertools
 
 import pandas as pd
 import pytest
+from helpers.synthetic_frames import cell, frame
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from kdpipe.analysis.contest import select_entrants
+from kdpipe.analysis.dataframe import normalize_frame
 from kdpipe.report import style
 from kdpipe.report.figures import training_price
 from kdpipe.report.figures.training_price import Point
@@ -79,3 +82,13 @@ def test_a_name_at_the_right_end_stands_left_of_its_point(axis):
     axis.set(xlim=(0, 1), ylim=(0, 1))
     style.label_points(axis, [("a long name of a point", 0.95, 0.5), ("b", 0.05, 0.5)])
     assert [text.get_ha() for text in axis.texts] == ["left", "right"]
+
+
+def test_two_lengths_of_one_way_have_names_of_their_own():
+    cells = [cell([9.0, 9.1, 9.2], teacher="mid", epochs=e, length=e) for e in (40, 80)]
+    cells.append(cell([9.5, 9.6, 9.7], kind="scratch", length=40))
+    rows = normalize_frame(frame(*cells).assign(train_macs=[1e9] * 3 + [2e9] * 3 + [1e9] * 3))
+    points = training_price._collect_points("small", select_entrants(rows), ())
+    taught = [point for point in points if point.side == "taught"]
+    assert {point.name for point in taught} == {"mid, kd"}
+    assert sorted(point.length for point in taught) == [", 40 epochs", ", 80 epochs"]

@@ -33,7 +33,7 @@ def plot_options(
     panels = [panel for panel in panels if panel[2]][:MAX_PANELS]
     if not panels:
         return None
-    heights = [0.9 + 0.27 * min(len(rows), MAX_OPTIONS) for *_, rows in panels]
+    heights = [0.9 + _measure_rows(_select_visible(rows)) for *_, rows in panels]
     figure, axes = style.make_panels(len(panels), width=5.2, across=1, heights=heights)
     has_band = False
     for axis, (student, part, rows) in zip(axes, panels, strict=True):
@@ -137,6 +137,12 @@ def _format_option(key: dict, side: str, varied: list[str]) -> str:
     if "train_size" in varied and not parts[0].endswith(" images)"):
         parts.append(f"{key['train_size']:g} images")
     return ", ".join(part for part in parts if part)
+
+
+def _measure_rows(rows: list[OptionRow]) -> float:
+    """Return the height of the rows of a panel in inches: all are as high as the longest name."""
+    most_lines = max(_wrap_label(name).count("\n") + 1 for _, name, *_ in rows)
+    return max(0.27, 0.16 * most_lines + 0.04) * len(rows)
 
 
 def _wrap_label(text: str) -> str:

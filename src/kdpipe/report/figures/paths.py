@@ -66,15 +66,16 @@ def _collect_paths(frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]
     lines = {}
     for (block, teacher, stop, method, student, via), last in ends.items():
         block_students = filter_rows(students, block=block, teacher=teacher, stop=stop)
+        # Networks on the way have the student's length and number of images.
+        axes = student.removeprefix(last.student_network.iloc[0])
         nodes = [_describe_teacher(last)]
         steps = method.split(PATH_SEPARATOR)
         medium = via.split(PATH_SEPARATOR) if via else []
         for i, network in enumerate(medium):
             part = PATH_SEPARATOR.join(dict.fromkeys(steps[: i + 1])) if len(steps) > 1 else method
-            cell = filter_rows(
-                block_students, student=network, via=PATH_SEPARATOR.join(medium[:i]), method=part
-            )
-            nodes.append((network, _format_error(get_series_by_seed(cell))))
+            name, before = f"{network}{axes}", PATH_SEPARATOR.join(medium[:i])
+            cell = filter_rows(block_students, student=name, via=before, method=part)
+            nodes.append((name, _format_error(get_series_by_seed(cell))))
         for generation in range(1, int(last.generation.max()) + 1):
             cell = filter_rows(
                 block_students, student=student, via=via, method=method, generation=generation
@@ -102,8 +103,11 @@ def _collect_paths(frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]
 def _is_end(last: pd.DataFrame, longer: pd.DataFrame) -> bool:
     """Return whether no longer path goes through this cell."""
     row = last.iloc[0]
-    through = f"{row.via}{PATH_SEPARATOR}{row.student}" if row.via else row.student
+    network = row.student_network
+    through = f"{row.via}{PATH_SEPARATOR}{network}" if row.via else network
+    axes = row.student.removeprefix(network)
     beyond = filter_rows(longer, block=row.block, teacher=row.teacher, stop=row.stop)
+    beyond = beyond.loc[beyond.student == beyond.student_network + axes]
     return not (beyond.via + PATH_SEPARATOR).str.startswith(through + PATH_SEPARATOR).any()
 
 

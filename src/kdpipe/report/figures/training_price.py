@@ -19,6 +19,7 @@ PRICE_LABELS = {
     "with_teachers": "all training",
     "with_answers": "the teacher's answers",
 }
+WIDE_PRICES = 40.0  # the highest by the lowest, from which on powers of ten have a number
 MAX_NAMES = 5  # of points that nothing cheaper beats
 MAX_WAYS = 6  # lines of ways that have several lengths; others are points
 STAR_STYLE: dict = {"color": style.SHIPPED_COLOR, "marker": "*", "markersize": 13, "linestyle": ""}
@@ -33,6 +34,7 @@ class Point(NamedTuple):
     prices: dict[str, float]
     errors: Summary
     is_shipped: bool
+    length: str = ""  # where a taught way has several, and its name does not say it
 
 
 def plot_training_price(
@@ -57,7 +59,9 @@ def plot_training_price(
             axis.set(title=f"{student}, {label}", xscale="log", ylabel=ERROR_LABEL)
             axis.set(xlabel="price of training, multiply-adds")
             axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            prices = [point.prices[price] for point in points]
+            is_wide = max(prices) > WIDE_PRICES * min(prices)
+            axis.xaxis.set_major_locator(LogLocator(subs=(1,) if is_wide else (1, 2, 5)))
             axis.margins(x=0.12, y=0.12)
             style.scale_errors(axis, [point.errors for point in points])
             axis.minorticks_off()
@@ -82,6 +86,7 @@ def _collect_points(
         if one.student == student and one.shipped is not None
     ]
     points, has_sizes = [], rows.train_size.nunique() > 1
+    has_lengths = rows.loc[rows.side == "taught", "epochs"].nunique() > 1
     for key, cell in group_rows(rows, *KEY_COLUMNS):
         errors, row = summarize(get_series_by_seed(cell).astype(float)), cell.iloc[0]
         macs = [row.train_macs, row.teacher_macs, row.ancestor_macs]
@@ -94,7 +99,8 @@ def _collect_points(
             way = (key["student"], key["train_size"])
         name = _name_point(key, str(row.side), has_sizes)
         is_shipped = tuple(key.values()) in shipped
-        points.append(Point(way, str(row.side), name, prices, errors, is_shipped))
+        length = f", {key['epochs']:g} epochs" if has_lengths and row.side == "taught" else ""
+        points.append(Point(way, str(row.side), name, prices, errors, is_shipped, length))
     return sorted(points, key=lambda point: (point.prices["with_teachers"], point.errors.mean))
 
 
@@ -154,7 +160,7 @@ def _name_front(axis: Axes, points: list[Point], price: str) -> None:
     front = _select_front(points, price)
     named = front if len(front) <= MAX_NAMES else [*front[:2], *front[2 - MAX_NAMES :]]
     box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
-    labels = [(point.name, point.prices[price], point.errors.mean) for point in named]
+    labels = [(f"{p.name}{p.length}", p.prices[price], p.errors.mean) for p in named]
     style.label_points(axis, labels, fontsize=7, bbox=box)
 
 
