@@ -102,6 +102,23 @@ def format_command(verb: str, study: str) -> str:
     return shlex.join(["kdpipe", verb, study])
 
 
+def list_publication_commands(study: str, run: str, results: str) -> list[str]:
+    """Return the shell commands that train a run of a published study again, and export it.
+
+    Parameters
+    ----------
+    study : str
+        The study file.
+    run : str
+        The name of the run.
+    results : str
+        The folder of the published records, which has no weights.
+    """
+    train = ["kdpipe", "run", study, "--cores", "2", f"results/runs/{run}/record.json"]
+    export = ["kdpipe", "export", study, run, "--results", results, "--trained", "results"]
+    return [shlex.join(train), shlex.join(export)]
+
+
 def format_write_command(study: str = "STUDY") -> str:
     """Return the shell command that writes all cards of a study."""
     return shlex.join(["kdpipe", "check", study, "--write"])

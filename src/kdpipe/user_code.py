@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 import kdpipe
 from kdpipe.code_digest import INSTALL_DIRS, REACHED, hash_reached_code, join_digests
 from kdpipe.errors import KdpipeError
+from kdpipe.text import join_names
 
 PACKAGE_DIR = str(Path(kdpipe.__file__).parent)
 # Top-level modules that are no user's, wherever they are: a virtual environment may be in `code`.
@@ -223,10 +224,44 @@ def are_of_reached_code(digests: Mapping[str, str] | None) -> bool:
     return bool(digests) and all(d.startswith(REACHED) for d in (digests or {}).values())
 
 
-def find_changed_files(digests: Mapping[str, str] | None, code: Path, path: str) -> list[str]:
-    """Return the files of a card in which an object reaches other code now."""
+def require_unchanged_code(
+    digests: Mapping[str, str] | None,
+    code: Path,
+    path: str,
+    config_key: str,
+    revision: str,
+    same_command: str,
+    write_command: str,
+) -> None:
+    """Refuse code that was changed, though it computes the same on the trial of its card.
+
+    Parameters
+    ----------
+    digests : mapping of str to str, or None
+        Those of the card; one without, or with digests of whole files, is not compared.
+    code : Path
+        The study's `code` folder.
+    path : str
+        Dotted path of the object.
+    config_key, revision : str
+        How the message names the object, and its revision.
+    same_command, write_command : str
+        What accepts the change, and what writes the card of another revision.
+
+    Raises
+    ------
+    KdpipeError
+        If what the object reaches was changed.
+    """
+    if not are_of_reached_code(digests):
+        return
     old, new = digests or {}, hash_reached_code(code, path) or {}
-    return sorted(file for file in {*old, *new} if old.get(file) != new.get(file))
+    if files := sorted(file for file in {*old, *new} if old.get(file) != new.get(file)):
+        raise KdpipeError(
+            f"{config_key}: its code is not as in its card ({join_names(files)}), and it computes "
+            "the same on the trial: if it computes the same everywhere, run: "
+            f"{same_command} --same; else raise {revision} and run: {write_command}"
+        )
 
 
 def find_libraries(

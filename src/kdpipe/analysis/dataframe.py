@@ -947,13 +947,13 @@ def describe_gaps(cell: pd.DataFrame) -> str:
         distinct = sorted({facts[index] for facts in facts_by_run.values()} - {""})
         if len(distinct) > 1:
             messages.append(f"mixes {name}: {' and '.join(distinct)}")
-    if files := _find_mixed_files(facts[6] for facts in facts_by_run.values()):
-        messages.append(f"mixes versions of code: {join_names(files)}")
+    if objects := _find_mixed_objects(facts[6] for facts in facts_by_run.values()):
+        messages.append(f"mixes versions of code: {join_names(objects)}")
     return "; ".join(messages)
 
 
 def _describe_code(record: dict | None) -> str | None:
-    """Return the files of custom code of a record with their digests, in one text."""
+    """Return the custom networks and terms of a record with their digests, in one text."""
     digests = (record or {}).get("code") or {}
     texts = [
         f"{path} {', then '.join(digest[:12] for digest in several.split(', then '))}"
@@ -962,13 +962,13 @@ def _describe_code(record: dict | None) -> str | None:
     return "; ".join(texts) or None
 
 
-def _find_mixed_files(codes: Iterable[str]) -> list[str]:
-    """Return the files that runs were not all made with the same version of."""
+def _find_mixed_objects(codes: Iterable[str]) -> list[str]:
+    """Return the networks and terms of which runs were made with several versions."""
     versions: dict[str, set[str]] = {}
-    for code in filter(None, codes):
-        for file in code.split("; "):
-            path, *digests = file.replace(", then", "").rsplit(" ", file.count(", then ") + 1)
-            versions.setdefault(path, set()).update(digests)
+    for text in filter(None, codes):
+        for item in text.split("; "):
+            path, _, digests = item.partition(" ")
+            versions.setdefault(path, set()).update(digests.split(", then "))
     return sorted(path for path, digests in versions.items() if len(digests) > 1)
 
 

@@ -27,10 +27,9 @@ from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.errors import KdpipeError
 from kdpipe.plan.nodes import Plan, Run
-from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import PUBLISHED_EXPORTS, Store
 from kdpipe.stats.proportions import estimate_paired_difference
-from kdpipe.text import did_you_mean
+from kdpipe.text import did_you_mean, list_publication_commands
 
 FileRule = Literal["fastest", "smallest", "most accurate"]
 # What each means, in the words of the card.
@@ -267,11 +266,7 @@ def require_weights(candidates: list[ExportCandidate], store: Store, study_file:
 
 def _describe_retraining(name: str, records_store: Store, study_file: str) -> str:
     """Return the two commands that train a run of a published study again and export it."""
-    record = str(Store().run(name) / RECORD_FILE)
-    train = shlex.join(["kdpipe", "run", study_file, "--cores", "2", record])
-    records, weights = str(records_store.root), str(Store().root)
-    options = ["--results", records, "--trained", weights]
-    export = shlex.join(["kdpipe", "export", study_file, name, *options])
+    train, export = list_publication_commands(study_file, name, str(records_store.root))
     return f"`{train}` trains it by its recorded spec, then `{export}` exports it"
 
 

@@ -129,48 +129,12 @@ def load_figures() -> dict[str, FigureSpec]:
     return dict(sorted(specs.items(), key=lambda item: item[1].order))
 
 
-def render_figures(
-    frame: pd.DataFrame,
-    curves: pd.DataFrame,
-    analysis: Analysis | None = None,
-) -> list[RenderedFigure]:
-    """Draw every figure for which a frame has data, in the order of a report.
-
-    Parameters
-    ----------
-    frame, curves : DataFrame
-        The results frame and the learning curves.
-    analysis : Analysis, optional
-        What was found in the same frame; by default nothing is marked as what ships.
-    """
-    rendered, eval_point_note = [], describe_eval_point(frame)
-    rows = {
-        uses_export_rows: _select_rows(frame, uses_export_rows)
-        for uses_export_rows in (False, True)
-    }
-    for name, item in load_figures().items():
-        with contextlib.suppress(UntestableClaim):
-            rendered.append(
-                _render_spec(
-                    name,
-                    item,
-                    rows[item.uses_export_rows],
-                    curves,
-                    eval_point_note,
-                    analysis,
-                )
-            )
-    return [item for item in rendered if item is not None]
-
-
 def draw_figure(
     name: str, analysis: Analysis, frame: pd.DataFrame, curves: pd.DataFrame
 ) -> DrawnFigure | None:
     """Draw the figure of one file of `figures/`; None where a frame has no data for it."""
-    item = load_figures()[name]
-    rows = _select_rows(frame, item.uses_export_rows)
     with contextlib.suppress(UntestableClaim):
-        rendered = _render_spec(name, item, rows, curves, describe_eval_point(frame), analysis)
+        rendered = render_figure(name, load_figures()[name], frame, curves, analysis)
         return rendered and save_figure(rendered)
     return None
 
@@ -188,50 +152,51 @@ def save_figure(item: RenderedFigure) -> DrawnFigure:
 
 
 def render_figure(
-    name: str, spec: FigureSpec, frame: pd.DataFrame, curves: pd.DataFrame
+    name: str,
+    spec: FigureSpec,
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    analysis: Analysis | None = None,
 ) -> RenderedFigure | None:
-    """Draw one figure; None where there are no data for it.
+    """Draw one figure in the style of a report; None where there are no data for it.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    spec : FigureSpec
+        Its definition.
+    frame, curves : DataFrame
+        The results frame and the learning curves.
+    analysis : Analysis, optional
+        What was found in the same frame; by default nothing is marked as what ships.
 
     Raises
     ------
     UntestableClaim
         If there are no data for it because the study lacks a method.
     """
-    return _render_spec(
-        name, spec, _select_rows(frame, spec.uses_export_rows), curves, describe_eval_point(frame)
-    )
+    rows = _select_rows(frame, spec.uses_export_rows)
+    if spec.uses_export_rows and not len(rows):
+        return None
+    analysis = analysis or Analysis()
+    more = (analysis,) if spec.shows_analysis else ()
+    more = (analysis.recommendations,) if spec.shows_recommendations else more
+    with style.use_style():
+        result = spec.function(rows, curves, *more)
+    if result is None:
+        return None
+    figure, caption = result
+    finding = spec.find(rows, curves, *more) if spec.find is not None else ""
+    title = f"{spec.title}: {finding}" if finding else spec.title
+    caption = f"{caption} {_describe_counts(rows)} {describe_eval_point(frame)}"
+    return RenderedFigure(name, title, caption, figure)
 
 
 def _select_rows(frame: pd.DataFrame, uses_export_rows: bool) -> pd.DataFrame:
     """Return the finished rows that a figure is drawn from, normalized."""
     rows = select_export_rows(frame) if uses_export_rows else normalize_frame(frame)
     return filter_rows(rows, status="done") if len(rows) else rows
-
-
-def _render_spec(
-    name: str,
-    item: FigureSpec,
-    rows: pd.DataFrame,
-    curves: pd.DataFrame,
-    eval_point_note: str,
-    analysis: Analysis | None = None,
-) -> RenderedFigure | None:
-    """Draw a figure in the style of a report, and complete its caption."""
-    if item.uses_export_rows and not len(rows):
-        return None
-    analysis = analysis or Analysis()
-    more = (analysis,) if item.shows_analysis else ()
-    more = (analysis.recommendations,) if item.shows_recommendations else more
-    with style.use_style():
-        result = item.function(rows, curves, *more)
-    if result is None:
-        return None
-    figure, caption = result
-    finding = item.find(rows, curves, *more) if item.find is not None else ""
-    title = f"{item.title}: {finding}" if finding else item.title
-    return RenderedFigure(
-        name, title, f"{caption} {_describe_counts(rows)} {eval_point_note}", figure
-    )
 
 
 def select_full_teacher_students(frame: pd.DataFrame) -> pd.DataFrame:

@@ -71,7 +71,7 @@ from kdpipe.report.table import (
     table_to_markdown,
 )
 from kdpipe.runs.records import EvalPoint, other_eval_point
-from kdpipe.text import format_count, join_names
+from kdpipe.text import format_count, join_names, list_publication_commands
 
 MAX_OPEN_ROWS = 40  # rows of a table, or curves; more are folded
 WIDE_PIXELS = 800  # a wider figure has a line of its own
@@ -221,19 +221,9 @@ class ReportContext:
 
     def list_export_commands(self, run: str) -> list[str]:
         """Return the commands that export a run, from its records alone in a published report."""
-        export = ["kdpipe", "export", self.study_file, run]
         if self.results is None:
-            return [shlex.join(export)]
-        train = [
-            "kdpipe",
-            "run",
-            self.study_file,
-            "--cores",
-            "2",
-            f"results/runs/{run}/record.json",
-        ]
-        export += ["--results", self.results, "--trained", "results"]
-        return [shlex.join(train), shlex.join(export)]
+            return [shlex.join(["kdpipe", "export", self.study_file, run])]
+        return list_publication_commands(self.study_file, run, self.results)
 
 
 # --- HTML

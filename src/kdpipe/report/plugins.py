@@ -20,8 +20,7 @@ from kdpipe.config import paths
 from kdpipe.config.schema import Study
 from kdpipe.errors import KdpipeError
 from kdpipe.plan.nodes import Plan
-from kdpipe.report import style
-from kdpipe.report.figure import FigureSpec, RenderedFigure, render_figure
+from kdpipe.report.figure import DrawnFigure, FigureSpec, render_figure, save_figure
 from kdpipe.report.table import (
     RenderedTable,
     TableSpec,
@@ -78,7 +77,7 @@ def render_custom_tables(
 
 def render_custom_figures(
     study: Study, frame: pd.DataFrame, curves: pd.DataFrame
-) -> tuple[list[RenderedFigure], list[str]]:
+) -> tuple[list[DrawnFigure], list[str]]:
     """Draw the custom figures of a study for which there are data.
 
     Parameters
@@ -90,20 +89,18 @@ def render_custom_figures(
 
     Returns
     -------
-    figures : list of RenderedFigure
+    figures : list of DrawnFigure
         The figures that could be drawn.
     errors : list of str
         A line for each figure that failed.
     """
 
-    def render(name: str, spec: FigureSpec, blocks: list[str]) -> RenderedFigure | None:
+    def render(name: str, spec: FigureSpec, blocks: list[str]) -> DrawnFigure | None:
         try:
             figure = render_figure(name, spec, restrict_to_blocks(frame, blocks), curves)
         except UntestableClaim:
             return None
-        if figure is not None:
-            style.render_svg(figure.figure, name)
-        return figure
+        return figure and save_figure(figure)
 
     rendered, errors = _render_each(study, "figures", FigureSpec, render)
     return [figure for figure in rendered if figure is not None], errors

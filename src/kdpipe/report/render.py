@@ -27,7 +27,7 @@ from kdpipe.analysis.search import rounds, uncertainty
 from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
 from kdpipe.config import paths
 from kdpipe.data.cards import get_class_names
-from kdpipe.errors import StoreError
+from kdpipe.models.pretrained.kdpipe_export import read_export_config
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.pydantic_base import DOTTED_PATTERN
@@ -148,14 +148,9 @@ def _find_exported(
     for student, path in report.weight_paths.items():
         name = Path(path).parts[1]
         place = folder / PUBLISHED_EXPORTS / name
-        try:
-            config = json.loads((place / "config.json").read_bytes())
-        except FileNotFoundError:
+        if not place.is_dir():
             continue
-        except ValueError:
-            raise StoreError(
-                f"{place}/config.json is damaged: restore the folder, or remove it"
-            ) from None
+        config = read_export_config(place)
         recorded = store.load_records("runs")[name]["files"]
         trained = config["files"]["model.safetensors"]["sha256"]
         text = "Its run was trained again from the recorded spec"
@@ -369,7 +364,7 @@ def _judge(
         "figures": [
             *map(save_figure, search_figures),
             *collect_figures(analysis),
-            *map(save_figure, custom_figures),
+            *custom_figures,
         ],
         "pairs_table": a_or_b.render_pairs_table(
             pairs, interim, pairwise.find_incomparable_levels(frame)

@@ -22,12 +22,13 @@ from helpers.browser import CHROMIUM, browser
 from helpers.snakemake_sandbox import ROOT
 from helpers.synthetic_study import STUDY, made_plan, made_store, write
 
+from kdpipe import hashing
 from kdpipe.analysis import contest, dataframe, eval_point, recommendation
 from kdpipe.analysis.claim import judge_claims, load_claims
 from kdpipe.analysis.dataframe import normalize_frame
 from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.cli.main import main
-from kdpipe.errors import StoreError
+from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.models import registry
 from kdpipe.plan.nodes import Plan
 from kdpipe.report import fingerprint, render, terminal_summary
@@ -41,6 +42,7 @@ from kdpipe.runs.files import write_json
 from kdpipe.runs.store import Store
 
 # The study asks for no networks as files, and trains at one length and on one number of images.
+EXPORTED = ROOT / "reports/published/digits_noisy/export"
 FIGURES = [
     name
     for name, one in load_figures().items()
@@ -504,14 +506,11 @@ def test_a_published_page_links_the_exported_folder_and_says_whether_it_is_the_r
         ("0" * 64, "on a processor, and the weights are others: test error 12.50 %, "),
         (record_digest(store, name), "the weights have its checksum"),
     ):
-        config = {
-            "files": {"model.safetensors": {"bytes": 1200, "sha256": digest}},
-            "measured": {
-                "processor": "a processor",
-                "files": {"model.onnx": {"accuracy": [87.5, 80, 90]}},
-            },
-        }
-        (folder / "config.json").write_text(json.dumps(config))
+        config = json.loads(next(EXPORTED.glob("*/config.json")).read_bytes())
+        config["files"]["model.safetensors"]["sha256"] = digest
+        config["measured"] |= {"processor": "a processor"}
+        config["measured"]["files"]["model.onnx"]["accuracy"] = [87.5, 80, 90]
+        (folder / "config.json").write_text(json.dumps(hashing.add_checksum(config)))
         page = render_report(plan, store, store.root)
         html_text = (page / "index.html").read_text()
         assert f'href="export/{name}/README.md"' in html_text and text in html_text
@@ -520,7 +519,7 @@ def test_a_published_page_links_the_exported_folder_and_says_whether_it_is_the_r
     elsewhere = render_report(plan, store, tmp_path / "page") / "index.html"
     assert f"<code>kdpipe export STUDY {name}</code>" in elsewhere.read_text()
     (folder / "config.json").write_text("{")
-    with pytest.raises(StoreError, match="is damaged: restore the folder"):
+    with pytest.raises(KdpipeError, match="is not as kdpipe export has written it"):
         render_report(plan, store, store.root)
 
 

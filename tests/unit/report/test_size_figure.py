@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from helpers.synthetic_frames import cell, frame
 
-from kdpipe.report.figure import render_figures
+from kdpipe.report.figure import load_figures, render_figure
 
 SCRATCH = cell([10.0, 11.0, 12.0], kind="scratch")
 
@@ -13,9 +13,9 @@ SCRATCH = cell([10.0, 11.0, 12.0], kind="scratch")
 def panels(*cells):
     """By title and label of the x axis: {label of a line: [(x, y), ...]}, x to two digits."""
     rows = frame(SCRATCH, *cells).assign(test_n=700)
-    drawings = {one.name: one.figure for one in render_figures(rows, pd.DataFrame())}
-    actual = {}
-    for axis in drawings["teacher_size"].axes if "teacher_size" in drawings else []:
+    spec = load_figures()["teacher_size"]
+    drawing, actual = render_figure("teacher_size", spec, rows, pd.DataFrame()), {}
+    for axis in drawing.figure.axes if drawing else []:
         lines = {}
         for bars in axis.containers:
             x, y = bars.lines[0].get_data()

@@ -7,7 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from snakemake import cli
+from snakemake import cli, exceptions
 from snakemake.exceptions import CliException
 
 from kdpipe.workflow import progress, snakemake_entry
@@ -161,16 +161,20 @@ def test_snakemakes_line_on_its_own_profile_goes_and_its_warnings_stay(tmp_path,
     assert snakemake_entry._drop_profile_line(others + line) == others
 
 
-def test_an_error_after_a_stop_is_no_traceback(starting, monkeypatch, capsys):
-    """Of a second Ctrl-C, while Snakemake waits for its jobs."""
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_an_error_after_a_stop_is_no_traceback(starting, monkeypatch, capsys, is_interrupted):
+    """Of a second Ctrl-C, while Snakemake waits for its jobs; any other error is printed."""
+    printed = []
 
     def fail(options, parser):
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+        if is_interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
         raise RuntimeError("Cannot close a running event loop")
 
     reporter = SimpleNamespace(is_stopped=False, is_ending=False, has_summary=True)
     monkeypatch.setattr(progress, "current_reporter", reporter)
     monkeypatch.setattr(cli, "args_to_api", fail)
-    assert starting(lambda: (None, None)) == 130
-    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(exceptions, "print_exception", printed.append)
+    assert starting(lambda: (None, None)) == (130 if is_interrupted else 1)
+    assert len(printed) == (not is_interrupted) and capsys.readouterr().err == ""

@@ -15,14 +15,14 @@ from kdpipe.losses.config import MethodConfig
 from kdpipe.losses.custom import card as term_card
 from kdpipe.losses.custom.card import TermCard, answers_match
 from kdpipe.runs.files import write_json
-from kdpipe.text import format_command, format_write_command, join_names
+from kdpipe.text import format_command, format_write_command
 from kdpipe.user_code import (
     ADDED_DIGESTS,
     are_of_reached_code,
-    find_changed_files,
     find_other_libraries,
     forbid_exit,
     is_code_unchanged,
+    require_unchanged_code,
 )
 
 if TYPE_CHECKING:
@@ -283,12 +283,12 @@ def _check_unchanged(
 
 def _refuse_changed_code(old: TermCard, custom_terms: CustomTerms) -> None:
     """Raise KdpipeError if the code of a card was changed, though the trial agrees with it."""
-    if not are_of_reached_code(old.code):
-        return
-    if files := find_changed_files(old.code, Path(custom_terms.code or ""), old.term):
-        raise KdpipeError(
-            f"{old.term}: its code is not as in its card ({join_names(files)}), and it "
-            "computes the same on the trial: if it computes the same everywhere, run: "
-            f"{format_command('term', custom_terms.source)} --same; else raise its revision and "
-            f"run: {format_write_command(custom_terms.source)}"
-        )
+    require_unchanged_code(
+        old.code,
+        Path(custom_terms.code or ""),
+        old.term,
+        old.term,
+        "its revision",
+        format_command("term", custom_terms.source),
+        format_write_command(custom_terms.source),
+    )

@@ -15,13 +15,13 @@ from kdpipe.models.custom import card as network_card
 from kdpipe.models.custom.card import ModelInfo
 from kdpipe.models.pretrained.input_transform import ModelInput
 from kdpipe.runs.files import write_json
-from kdpipe.text import format_command, format_write_command, join_names
+from kdpipe.text import format_command, format_write_command
 from kdpipe.user_code import (
     ADDED_DIGESTS,
     are_of_reached_code,
-    find_changed_files,
     find_other_libraries,
     is_code_unchanged,
+    require_unchanged_code,
 )
 
 MAX_LISTED = 6  # differences in a message
@@ -240,16 +240,15 @@ def _check_unchanged(
 
 def _refuse_changed_code(old: ModelInfo, models: CustomModels) -> None:
     """Raise KdpipeError if the code of a card was changed, though the trial agrees with it."""
-    if not are_of_reached_code(old.code):
-        return
-    if files := find_changed_files(old.code, Path(models.code or ""), old.build):
-        raise KdpipeError(
-            f"networks.{old.name}.build: the code of {old.build} is not as in its card "
-            f"({join_names(files)}), and it computes the same on the trial: if it computes the "
-            "same everywhere, run: "
-            f"{format_command('network', models.source)} --same; else raise "
-            f"networks.{old.name}.revision and run: {format_write_command(models.source)}"
-        )
+    require_unchanged_code(
+        old.code,
+        Path(models.code or ""),
+        old.build,
+        f"networks.{old.name}.build",
+        f"networks.{old.name}.revision",
+        format_command("network", models.source),
+        format_write_command(models.source),
+    )
 
 
 def _diff_cards(old: ModelInfo, new: ModelInfo) -> list[str]:

@@ -382,14 +382,14 @@ def test_sessions_of_other_code_are_both_named():
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        (["a.py 1; b c.py 2", "a.py 1; b c.py 2", ""], []),
-        (["a.py 1; b c.py 2", "a.py 1; b c.py 3"], ["b c.py"]),
-        (["a.py 1, then 3; b.py 2", "a.py 1, then 3; b.py 2"], ["a.py"]),
+        (["mine.a 1; mine.b 2", "mine.a 1; mine.b 2", ""], []),
+        (["mine.a 1; mine.b 2", "mine.a 1; mine.b 3"], ["mine.b"]),
+        (["mine.a 1, then 3; mine.b 2", "mine.a 1, then 3; mine.b 2"], ["mine.a"]),
         (["", ""], []),
     ],
 )
-def test_a_cell_that_mixes_two_names_the_files(codes, expected):
-    assert dataframe._find_mixed_files(codes) == expected
+def test_a_cell_that_mixes_two_versions_names_the_objects(codes, expected):
+    assert dataframe._find_mixed_objects(codes) == expected
 
 
 def test_each_record_says_what_it_was_made_with(folder, store):
