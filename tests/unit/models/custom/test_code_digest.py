@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import tiny_study
-from helpers.custom_networks import CODE, NETWORKS, Folder, study, trained
+from helpers.custom_networks import CODE, NETWORKS, Folder, forget, study, trained
 
 from kdpipe import hashing, user_code
 from kdpipe.analysis import dataframe
+from kdpipe.cli.main import main
 from kdpipe.code_digest import hash_code, hash_reached_code, join_digests
 from kdpipe.training import checkpoint
 
@@ -326,27 +329,83 @@ def test_the_card_of_a_term_has_them_too(tmp_path, capsys):
 
 # What is another network or term, and (nearly) the same at the points of a trial.
 UNSEEN = {
-    "another activation": ("nn.ReLU(inplace=True)", "nn.ReLU6(inplace=True)"),
-    "another eps": ("nn.BatchNorm2d(6)", "nn.BatchNorm2d(6, eps=1e-4)"),
-    "clipped inputs": ("self.stem(x)", "self.stem(x.clamp(-5, 5))"),
+    "another activation": ("small", "nn.ReLU(inplace=True)", "nn.ReLU6(inplace=True)"),
+    "another eps": ("small", "nn.BatchNorm2d(6)", "nn.BatchNorm2d(6, eps=1e-4)"),
+    "clipped inputs": ("grouped", "self.stem(x)", "self.stem(x.clamp(-5, 5))"),
 }
 
 
-def test_a_change_that_computes_nearly_the_same_is_found(folder, capsys):
-    """Whatever the trial says; only comments, docstrings and blank lines are none."""
+@pytest.mark.parametrize("case", UNSEEN)
+def test_a_change_that_computes_nearly_the_same_is_found(case, folder, capsys):
+    """Whatever the trial says; both commands of the message do what it says."""
     runs = list(folder.plan().runs)
-    cards = [folder.card(name) for name in NETWORKS]
-    for old, new in UNSEEN.values():
-        folder.change(old, new)
-        capsys.readouterr()
-        assert folder.kdpipe("check") == 2
-        message = capsys.readouterr().err
-        assert "kdpipe network" in message and "--same; else raise networks." in message
-        assert folder.kdpipe("network") == 2, "it is not written over by the way"
-        assert [folder.card(name) for name in NETWORKS] == cards
-        folder.change(new, old)
+    cards = {name: folder.card(name) for name in NETWORKS}
+    name, *edit = UNSEEN[case]
+    folder.change(*edit)
+    same, write = find_remedies(folder, capsys, f"networks.{name}.revision")
+    assert folder.kdpipe("network") == 2, "it is not written over by the way"
+    assert {name: folder.card(name) for name in NETWORKS} == cards
+    forget()
+    assert main(same) == folder.kdpipe("check") == 0
+    assert list(folder.plan().runs) == runs
+    folder.change(*reversed(edit))
+    same, write = find_remedies(folder, capsys, f"networks.{name}.revision")
+    networks = NETWORKS | {name: NETWORKS[name] | {"revision": 2}}
+    folder.write(study(networks=networks))
+    forget()
+    assert main(write) == folder.kdpipe("check") == 0
+    renamed = set(runs) - set(folder.plan().runs)
+    assert any(run.startswith(f"{name}-") for run in renamed)
+
+
+def test_comments_docstrings_and_blank_lines_are_no_change(folder):
+    runs = list(folder.plan().runs)
     folder.code('"""Networks."""\n\n' + CODE.replace("\n\n\n", "\n\n\n\n# more\n"))
     assert folder.kdpipe("check") == 0 and list(folder.plan().runs) == runs
+
+
+SQUARED = TERM.replace('apart.abs().pow(keys["power"]).mean()', "apart.pow(2).div(2).mean()")
+UNSEEN_OF_TERMS = {
+    "Huber's loss": ("apart.pow(2).div(2)", "F.huber_loss(apart, 0 * apart, delta=50)"),
+    "clamped logits": ("apart.pow(2)", "apart.clamp(-20, 20).pow(2)"),
+    "a factor": ("apart.pow(2)", "apart.mul(1.0005).pow(2)"),
+}
+
+
+@pytest.mark.parametrize("case", UNSEEN_OF_TERMS)
+def test_a_term_that_computes_nearly_the_same_is_found(case, tmp_path, capsys):
+    method = {"term": "mine.TERM", "term_weight": 0.5, "kd_weight": 0.0, "ce_weight": 1.0}
+    content = tiny_study.study(methods={"mine": method}, main={"methods": ["mine"]})
+    folder = Folder(tmp_path, content, f"from torch.nn import functional as F\n{SQUARED}")
+    assert folder.kdpipe("term") == folder.kdpipe("check") == 0
+    runs, card = set(folder.plan().runs), (tmp_path / "mine.TERM.term.json").read_bytes()
+    folder.change(*UNSEEN_OF_TERMS[case])
+    same, write = find_remedies(folder, capsys, "its revision")
+    assert folder.kdpipe("term") == 2, "it is not written over by the way"
+    assert (tmp_path / "mine.TERM.term.json").read_bytes() == card
+    forget()
+    assert main(same) == folder.kdpipe("check") == 0
+    assert set(folder.plan().runs) == runs
+    folder.change(*reversed(UNSEEN_OF_TERMS[case]))
+    same, write = find_remedies(folder, capsys, "its revision")
+    folder.change("revision=1", "revision=2")
+    forget()
+    assert main(write) == folder.kdpipe("check") == 0
+    assert len(runs - set(folder.plan().runs)) == 1, "that of the student"
+
+
+def find_remedies(folder, capsys, revision: str) -> tuple[list[str], list[str]]:
+    """The commands that `kdpipe check` names for code that was changed, as a shell reads them."""
+    capsys.readouterr()
+    assert folder.kdpipe("check") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    match = re.search(
+        "computes the same everywhere, run: kdpipe (.* --same); else raise (.*) and run: "
+        "kdpipe (.* --write)",
+        message,
+    )
+    assert match and match[2] == revision, message
+    return shlex.split(match[1]), shlex.split(match[3])
 
 
 def test_other_versions_of_libraries_are_a_note(folder, capsys):
