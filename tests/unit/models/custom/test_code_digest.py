@@ -327,6 +327,39 @@ def test_the_card_of_a_term_has_them_too(tmp_path, capsys):
     assert list(folder.plan().runs) == names and folder.kdpipe("check") == 0
 
 
+CARDS_OF_WHOLE_FILES = Path(__file__).with_name("cards_of_whole_files.json")
+
+
+def test_cards_with_digests_of_whole_files_go_on_once(tmp_path, capsys):
+    """They were written by kdpipe at 0f49ad84 for this code, before digests of reached code."""
+    method = {"term": "mine.TERM", "term_weight": 0.5, "kd_weight": 0.0, "ce_weight": 1.0}
+    content = study(methods={"mine": method}, main={"methods": ["mine"]})
+    folder = Folder(tmp_path, content, CODE + TERM)
+    before = json.loads(CARDS_OF_WHOLE_FILES.read_text())
+    for name, card in before["cards"].items():
+        (tmp_path / name).write_text(json.dumps(card))
+    assert sorted(folder.plan().runs) == before["runs"]
+    assert folder.kdpipe("check") == 0
+    output = capsys.readouterr().out
+    for name, card in before["cards"].items():
+        assert output.count(f"{tmp_path / name}: it had no digest of the code it reaches") == 1
+        written = json.loads((tmp_path / name).read_text())
+        assert written["code"] == hash_reached_code(tmp_path, card.get("build", card.get("term")))
+        changed = {key for key in written if written[key] != card.get(key)}
+        assert changed - {"gpu_checked"} == {"code", "libraries", "seal"}
+    assert folder.kdpipe("check") == 0
+    assert "it had no digest" not in capsys.readouterr().out, "once"
+    assert sorted(folder.plan().runs) == before["runs"]
+    folder.change("apart.abs().pow", "apart.abs().add(0).pow")
+    assert folder.kdpipe("check") == 2, "from now on edits are found"
+    assert "mine.TERM: its code is not as in its card" in capsys.readouterr().err
+    folder.change("nn.ReLU(inplace=True)", "nn.ReLU()")
+    assert folder.kdpipe("check") == 2
+    message = capsys.readouterr().err
+    assert "networks.small.build: its code is not as in its card" in message
+    assert "mine.Grouped" not in message
+
+
 # What is another network or term, and (nearly) the same at the points of a trial.
 UNSEEN = {
     "another activation": ("small", "nn.ReLU(inplace=True)", "nn.ReLU6(inplace=True)"),
