@@ -40,6 +40,7 @@ from kdpipe.plan.resources import (
 )
 from kdpipe.runs.files import READ_ERRORS, write_json
 from kdpipe.runs.recipe import enabled_mixes
+from kdpipe.runs.spec import RunSpec
 
 CACHE_ENV = "KDPIPE_CACHE"  # environment variable: a folder in place of ~/.cache/kdpipe
 SPEEDS_FILE = "speeds.json"
@@ -452,12 +453,18 @@ class CostModel:
         Estimate
             The simulated schedule, and seconds.
         """
+        return self.estimate_graph(build_job_graph(self.plan, to_do), cores, seconds_done)
+
+    def estimate_graph(
+        self, graph: "JobGraph", cores: int, seconds_done: Mapping[str, float] = {}
+    ) -> Estimate:
+        """Estimate all that is to do from its graph; see `estimate_total`."""
 
         def seconds_left(node: Node) -> float:
             return max(0.0, self.estimate_seconds(node) - seconds_done.get(node.name, 0.0))
 
-        schedule = simulate_schedule(self.plan, to_do, seconds_left, max(1, cores), self.on_gpus)
-        seconds = schedule.seconds + (estimate_report(self.plan) if to_do else 0.0)
+        schedule = graph.simulate(seconds_left, max(1, cores), self.on_gpus)
+        seconds = schedule.seconds + (estimate_report(self.plan) if graph.nodes else 0.0)
         return Estimate(schedule, seconds if self.is_known else None, self.width)
 
     @functools.cached_property
@@ -506,6 +513,38 @@ class CostModel:
         )
 
     def _estimate_run(self, run: Run, is_live: bool) -> float:
+        """Estimate the seconds of a run, once for all that differ in nothing that they depend on.
+
+        Thousands of runs of a plan share the objects that their specs consist of.
+        """
+        spec = run.spec
+        is_taught = is_live and spec.teacher is not None and spec.method is not None
+        key = (
+            run.cost,
+            id(self.speeds.get(run.name)),
+            id(spec.network),
+            id(spec.data),
+            id(spec.recipe),
+            id(spec.method),
+            len(self.plan.checkpoints_to_keep.get(run.name, ())),
+            self._list_teacher_speeds(run) if is_taught else None,
+        )
+        if key not in self._run_seconds:  # its spec is kept, so that no other gets its ids
+            self._run_seconds[key] = spec, self._compute_run_seconds(run, is_live)
+        return self._run_seconds[key][1]
+
+    def _list_teacher_speeds(self, run: Run) -> tuple[str | int, ...]:
+        """Return all that the seconds of a run's live teacher depend on."""
+        precision = run.spec.teacher.teacher_precision if run.spec.teacher else ""
+        speeds = [id(self.speeds.get(parent.name)) for parent in run.parents]
+        return (precision, *speeds, *(parent.cost.multiply_adds for parent in run.parents))
+
+    @functools.cached_property
+    def _run_seconds(self) -> dict[tuple[Any, ...], tuple[RunSpec, float]]:
+        """Return the seconds of runs that were estimated, with a spec of such a run."""
+        return {}
+
+    def _compute_run_seconds(self, run: Run, is_live: bool) -> float:
         """Estimate steps, validation after each epoch, and the evaluation at the end."""
         card, data, recipe = self.plan.card, run.spec.data, run.spec.recipe
         val, train, epochs = data.validation, data.train_size, run.epochs
@@ -642,56 +681,107 @@ def simulate_schedule(
     Schedule
         The schedule.
     """
+    return build_job_graph(plan, to_do).simulate(seconds, cores, on_gpus)
+
+
+@dataclass(frozen=True)
+class JobGraph:
+    """What is to do, and what waits for what.
+
+    Attributes
+    ----------
+    plan : Plan
+        The plan.
+    nodes : list of Node
+        What is to do, in the order of its priority; a node's number is its position.
+    dependents : list of list of int
+        Of each node those that wait for it.
+    caches : list of list of int
+        Of each node the logit caches that it reads.
+    n_waiting : list of int
+        Of each node how many others it waits for.
+    """
+
+    plan: Plan
+    nodes: list[Node]
+    dependents: list[list[int]]
+    caches: list[list[int]]
+    n_waiting: list[int]
+
+    def simulate(
+        self, seconds: Callable[[Node], float], cores: int, on_gpus: int | None = None
+    ) -> Schedule:
+        """Simulate the schedule; the parameters are those of `simulate_schedule`."""
+        nodes, n_waiting = self.nodes, [*self.n_waiting]
+        n_students = [len(students) for students in self.dependents]
+        n_threads = [min(count_threads(node, self.plan), cores) for node in nodes]
+        uses_gpu = [
+            on_gpus is not None and not isinstance(node, (Ensemble, ExportEval)) for node in nodes
+        ]
+        cache_sizes = [node.bytes if isinstance(node, LogitCache) else 0 for node in nodes]
+        ready = [number for number, count in enumerate(n_waiting) if not count]
+        running: list[tuple[float, str, int]] = []
+        now = core_seconds = 0.0
+        free_cores, cache_bytes, peak_bytes, max_jobs = cores, 0, 0, 0
+        on_gpu = 0
+        while ready or running:
+            while ready and free_cores > 0:
+                number = ready[0]
+                threads = n_threads[number]
+                if running and (
+                    threads > free_cores or (uses_gpu[number] and on_gpu >= (on_gpus or 1))
+                ):
+                    break
+                heapq.heappop(ready)
+                duration = seconds(nodes[number])
+                heapq.heappush(running, (now + duration, nodes[number].name, number))
+                free_cores -= threads
+                core_seconds += duration * threads
+                on_gpu += uses_gpu[number]
+                cache_bytes += cache_sizes[number]
+                peak_bytes = max(peak_bytes, cache_bytes)
+                max_jobs = max(max_jobs, len(running))
+            now, _, number = heapq.heappop(running)
+            free_cores += n_threads[number]
+            on_gpu -= uses_gpu[number]
+            for dependent in self.dependents[number]:
+                n_waiting[dependent] -= 1
+                if not n_waiting[dependent]:
+                    heapq.heappush(ready, dependent)
+            for cache in self.caches[number]:
+                n_students[cache] -= 1
+                if not n_students[cache]:
+                    cache_bytes -= cache_sizes[cache]
+        return Schedule(now, core_seconds, peak_bytes, max_jobs)
+
+
+def build_job_graph(plan: Plan, to_do: Collection[str]) -> JobGraph:
+    """Build the graph of all that is to do, with the logit caches that it needs.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    to_do : collection of str
+        Names of nodes.
+
+    Returns
+    -------
+    JobGraph
+        The graph, without what is done already.
+    """
     nodes = _sort_nodes(plan, to_do)
     numbers = {node.name: number for number, node in enumerate(nodes)}
     dependents: list[list[int]] = [[] for _ in nodes]
-    n_waiting = [0] * len(nodes)
+    caches = [[numbers[cache.name] for cache in _get_caches(node)] for node in nodes]
+    n_waiting: list[int] = []
     for number, node in enumerate(nodes):
-        for parent in (*node.parents, *_get_caches(node)):
-            if (parent_number := numbers.get(parent.name)) is not None:
-                dependents[parent_number].append(number)
-                n_waiting[number] += 1
-    n_students = [len(students) for students in dependents]
-    n_threads = [min(count_threads(node, plan), cores) for node in nodes]
-    # A node's number is its priority.
-    ready = [number for number, count in enumerate(n_waiting) if not count]
-    running: list[tuple[float, str, int]] = []
-    now = core_seconds = 0.0
-    free_cores, cache_bytes, peak_bytes, max_jobs = cores, 0, 0, 0
-    on_gpu = 0
-    while ready or running:
-        while ready and free_cores > 0:
-            number = ready[0]
-            node, threads = nodes[number], n_threads[number]
-            uses_gpu = on_gpus is not None and not isinstance(node, (Ensemble, ExportEval))
-            if running and (threads > free_cores or (uses_gpu and on_gpu >= (on_gpus or 1))):
-                break
-            heapq.heappop(ready)
-            duration = seconds(node)
-            heapq.heappush(running, (now + duration, node.name, number))
-            free_cores, core_seconds, on_gpu = (
-                free_cores - threads,
-                core_seconds + duration * threads,
-                on_gpu + uses_gpu,
-            )
-            if isinstance(node, LogitCache):
-                cache_bytes += node.bytes
-                peak_bytes = max(peak_bytes, cache_bytes)
-            max_jobs = max(max_jobs, len(running))
-        now, _, number = heapq.heappop(running)
-        node = nodes[number]
-        free_cores += n_threads[number]
-        on_gpu -= on_gpus is not None and not isinstance(node, (Ensemble, ExportEval))
-        for dependent in dependents[number]:
-            n_waiting[dependent] -= 1
-            if not n_waiting[dependent]:
-                heapq.heappush(ready, dependent)
-        for cache in _get_caches(node):
-            cache_number = numbers[cache.name]
-            n_students[cache_number] -= 1
-            if not n_students[cache_number]:
-                cache_bytes -= cache.bytes
-    return Schedule(now, core_seconds, peak_bytes, max_jobs)
+        parents = [numbers[parent.name] for parent in node.parents if parent.name in numbers]
+        parents += caches[number]
+        n_waiting.append(len(parents))
+        for parent in parents:
+            dependents[parent].append(number)
+    return JobGraph(plan, nodes, dependents, caches, n_waiting)
 
 
 def _sort_nodes(plan: Plan, to_do: Collection[str]) -> list[Node]:

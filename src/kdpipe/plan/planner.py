@@ -159,6 +159,8 @@ class ExperimentPlanner:
         self.runs = RunPlanner(plan, networks, split)
         self.blocks = {block.name: block for block in plan.study.experiments}
         self._runs_by_size = {self.runs.train_size: self.runs}
+        # Of a block, by the seed, the planner and the length on which they depend.
+        self._teachers: dict[tuple[object, ...], list[Teacher]] = {}
         # Of blocks that teach, by seed and training images.
         self._last_runs: dict[tuple[str, int, int], Run] = {}
         self._ensemble_rows: dict[tuple[str, int, int], list[EnsembleRow]] = {}
@@ -249,8 +251,7 @@ class ExperimentPlanner:
         self, block: BlockConfig, student: str, seed: int, training: Training
     ) -> Iterator[list[Cell]]:
         """Yield the cells of each teacher and method of a block, from first to last step."""
-        teacher_seed = _get_teacher_seed(block, seed)
-        for teacher in self._plan_teachers(block, student, teacher_seed, training):
+        for teacher in self._iter_teachers(block, student, seed, training):
             for method in block.methods:
                 yield self._plan_path(block, teacher, student, method, seed, training)
 
@@ -289,7 +290,8 @@ class ExperimentPlanner:
                     train_size=training.train_size,
                 )
             )
-            teacher = Teacher.from_run(network, run)
+            if not cells[-1].last:
+                teacher = Teacher.from_run(network, run)
         return cells
 
     def _plan_direct(
@@ -303,7 +305,7 @@ class ExperimentPlanner:
         if not block.via:
             return
         teacher_seed = _get_teacher_seed(block, seed)
-        heads = list(self._plan_teachers(block, student, teacher_seed, training))
+        heads = [*self._iter_teachers(block, student, seed, training)]
         for network in block.via:
             run = training.runs.plan_scratch_run(network, teacher_seed, length=training.length)
             self.plan.add_role(run, "teacher")
@@ -315,6 +317,23 @@ class ExperimentPlanner:
                 yield from self._plan_path(single, head, student, method, seed, training)
 
     # --- teachers
+
+    def _iter_teachers(
+        self, block: BlockConfig, student: str, seed: int, training: Training
+    ) -> Iterator[Teacher]:
+        """Yield the teachers of a block, each planned once for all students that share it."""
+        teacher_seed = _get_teacher_seed(block, seed)
+        key: tuple[object, ...] = (block.name, teacher_seed, training.teacher_runs.train_size)
+        if "self" in block.teachers:
+            key += (student, training.length)
+        if key in self._teachers:
+            yield from self._teachers[key]
+            return
+        teachers: list[Teacher] = []
+        for teacher in self._plan_teachers(block, student, teacher_seed, training):
+            teachers.append(teacher)
+            yield teacher  # its students are planned, and so listed, before the next teacher
+        self._teachers[key] = teachers
 
     def _plan_teachers(
         self, block: BlockConfig, student: str, seed: int, training: Training
@@ -513,6 +532,10 @@ class RunPlanner:
         self._runs_by_digest: dict[str, Run] = {}
         self._scratch_runs: dict[tuple[str, int, Stop | None, int, int | None], Run] = {}
         self._logit_caches: dict[tuple[str, int, str, str, bool], LogitCache] = {}
+        # By the teacher, which its students share, the source of its outputs and its precision; and
+        # of the caches, whether there are unlabelled images.
+        self._teacher_specs: dict[tuple[Teacher, str, str], spec.TeacherSpec] = {}
+        self._teacher_caches: dict[tuple[Teacher, str, str, bool], tuple[LogitCache, ...]] = {}
         self._recipes: dict[str, Recipe] = {}
         self._costs: dict[str, Cost] = {}
         self._model_specs: dict[str, spec.ModelSpec] = {}
@@ -521,9 +544,6 @@ class RunPlanner:
         # Of students: the spec as far as network, method and length decide it, the outputs of the
         # teacher, and the precision in which it computes them.
         self._student_specs: dict[tuple[str, str, int | None], tuple[spec.RunSpec, str, str]] = {}
-        self._teacher_specs: dict[
-            tuple[tuple[tuple[str, int], ...], str, str, str], spec.TeacherSpec
-        ] = {}
 
     def plan_scratch_run(
         self,
@@ -777,8 +797,7 @@ class RunPlanner:
     def _get_teacher_spec(self, teaching: TeachingSpec) -> spec.TeacherSpec:
         """Return the teacher as the specs of its students have it."""
         teacher = teaching.teacher
-        members = tuple((run.digest, epoch) for run, epoch in teacher.members)
-        key = (members, teacher.average_at, teaching.outputs, teaching.teacher_precision)
+        key = (teacher, teaching.outputs, teaching.teacher_precision)
         if key not in self._teacher_specs:
             self._teacher_specs[key] = spec.build_teacher_spec(
                 [(run.digest, run.network, epoch) for run, epoch in teacher.members],
@@ -829,15 +848,16 @@ class RunPlanner:
         """Return the logit caches of a student's teacher; none if it is live."""
         if teaching.outputs == "live":
             return ()
-        members, unlabelled_part = (
-            teaching.teacher.members,
-            spec.select_unlabelled_keys(teaching.method),
-        )
-        return tuple(
-            self._plan_logit_cache(run, epoch, teaching, part)
-            for part in ([{}, unlabelled_part] if unlabelled_part else [{}])
-            for run, epoch in members
-        )
+        unlabelled_part = spec.select_unlabelled_keys(teaching.method)
+        outputs, precision = teaching.outputs, teaching.teacher_precision
+        key = (teaching.teacher, outputs, precision, bool(unlabelled_part))
+        if key not in self._teacher_caches:
+            self._teacher_caches[key] = tuple(
+                self._plan_logit_cache(run, epoch, teaching, part)
+                for part in ([{}, unlabelled_part] if unlabelled_part else [{}])
+                for run, epoch in teaching.teacher.members
+            )
+        return self._teacher_caches[key]
 
     def _plan_logit_cache(
         self, run: Run, epoch: int, teaching: TeachingSpec, unlabelled: dict[str, Any]

@@ -5,7 +5,8 @@ image and epoch.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from kdpipe.data.data_spec import count_views
@@ -114,6 +115,9 @@ def render_plan_text(plan: Plan, states: dict[str, str], prices: str | None = No
         Lines of text.
     """
     runs = list(plan.runs.values())
+    format_row = partial(
+        _format_row, {run.name: count_run_bytes(plan, run) for run in runs}, states
+    )
     lines = [f"study {plan.study.study} on {plan.card.name}: {format_run_count(plan)}", ""]
     by_role: dict[str, list[Run]] = {}
     for run in runs:
@@ -122,18 +126,18 @@ def render_plan_text(plan: Plan, states: dict[str, str], prices: str | None = No
     lines.append(_format_header("kind"))
     for role in ("teacher", "scratch", "student", "member", "scratch_long"):
         if role in by_role:
-            lines.append(_format_row(plan, role, by_role[role], states))
+            lines.append(format_row(role, by_role[role]))
     lines += ["", _format_header("experiment")]
     by_block: dict[str, list[Run]] = {}
     for run, blocks in _pair_runs_with_blocks(plan):
         for block in blocks:
             by_block.setdefault(block, []).append(run)
     for block in plan.study.experiments:
-        lines.append(_format_row(plan, block.name, by_block.get(block.name, []), states))
+        lines.append(format_row(block.name, by_block.get(block.name, [])))
         if block.variants > 1:
             for label, variant_runs in _group_by_variant(plan, block.name).items():
-                lines.append(_format_row(plan, f"  {label}", variant_runs, states))
-    lines += ["", _format_header(""), _format_row(plan, "all runs, each once", runs, states)]
+                lines.append(format_row(f"  {label}", variant_runs))
+    lines += ["", _format_header(""), format_row("all runs, each once", runs)]
     lines += _format_teaching(plan, prices is not None)
     lines += [prices] if prices else []
     lines += _format_unlabelled(plan)
@@ -322,10 +326,12 @@ def _format_states(names: Iterable[str], states: dict[str, str]) -> str:
     return ", ".join(f"{count[state]:,} {state}" for state in STATES if count[state])
 
 
-def _format_row(plan: Plan, title: str, runs: list[Run], states: dict[str, str]) -> str:
-    """Format the totals of some runs."""
+def _format_row(
+    sizes: Mapping[str, int], states: dict[str, str], title: str, runs: list[Run]
+) -> str:
+    """Format the totals of some runs, whose bytes and states are given by name."""
     state = _format_states((run.name for run in runs), states)
     macs = sum(run.multiply_adds for run in runs)
-    size = sum(count_run_bytes(plan, run) for run in runs)
+    size = sum(sizes[run.name] for run in runs)
     epochs = sum(run.epochs for run in runs)
     return f"{title:<24}{len(runs):>7,}{epochs:>10,}{macs:>12.2e}{format_size(size):>10}  {state}"

@@ -107,18 +107,20 @@ def group_students(plan: Plan) -> Students:
 def list_caches(students: list[Run]) -> set[CacheImages]:
     """Return the logit caches that students would share, made or not."""
     precisions: dict[int, str] = {}  # by the method, which thousands of students share
-    caches: set[CacheImages] = set()
+    caches: dict[tuple[object, ...], list[CacheImages]] = {}
     for run in students:
-        method = run.spec.method or {}
+        method, teacher = run.spec.method or {}, run.spec.teacher
         if id(method) not in precisions:
             precisions[id(method)] = methods.choose_teacher_source(method, "table")
-        teacher_precision = run.spec.teacher.teacher_precision if run.spec.teacher else ""
-        caches |= {
-            CacheImages(member.run, member.epoch, precisions[id(method)], teacher_precision, *part)
-            for member in run.spec.members
-            for part in _count_images(run)
-        }
-    return caches
+        precision, parts = precisions[id(method)], _count_images(run)
+        if (key := (id(teacher), precision, *parts)) not in caches:
+            teacher_precision = teacher.teacher_precision if teacher else ""
+            caches[key] = [
+                CacheImages(member.run, member.epoch, precision, teacher_precision, *part)
+                for member in run.spec.members
+                for part in parts
+            ]
+    return {cache for of_one in caches.values() for cache in of_one}
 
 
 def _count_images(run: Run) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar, Literal, Self
 
 from kdpipe import hashing
@@ -73,8 +74,7 @@ class SpecPart:
     @cached_property
     def canonical_json(self) -> str:
         """Return the text that is hashed: JSON without neutral values, see `hashing`."""
-        members = self._members_as_json
-        return f"{{{','.join([members[key] for key in sorted(members)])}}}"
+        return _join_members(self._members_as_json)
 
     def replace(self, **values: Any) -> Self:
         """Return a copy with other values of some fields.
@@ -82,9 +82,14 @@ class SpecPart:
         The JSON of the other fields is taken over: thousands of runs of a plan share their images,
         network, recipe and method.
         """
-        copy = dataclasses.replace(self, **values)
+        fields = _list_fields(type(self))
+        if unknown := values.keys() - fields.keys():
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
+        copy = object.__new__(type(self))  # __init__ would set each field by itself
+        attributes = {name: value for name, value in vars(self).items() if name in fields}
         shared = {key: text for key, text in self._members_as_json.items() if key not in values}
-        copy.__dict__["_members_as_json"] = shared | copy._write_members(values)
+        vars(copy).update(attributes | values)
+        vars(copy)["canonical_json"] = _join_members(shared | copy._write_members(values))
         return copy
 
     @cached_property
@@ -94,18 +99,20 @@ class SpecPart:
 
     def _write_members(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of these fields that are not at a neutral value as members of an object."""
-        return {
-            name: f'"{name}":{_to_canonical_json(value)}'
-            for name, value in self._written_values(names)
-            if not hashing.is_neutral(name, value)
-        }
+        neutral = _list_neutral(type(self))
+        members: dict[str, str] = {}
+        for name in names:
+            value = getattr(self, name)
+            if name not in neutral or value != neutral[name]:
+                members[name] = f'"{name}":{_to_canonical_json(value)}'
+        return members
 
-    def _written_values(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Any]]:
-        """Yield fields, by default all in their order, but those left out at their default."""
-        fields = _list_fields(type(self))
-        for name in fields if names is None else names:
-            value, spec_field = getattr(self, name), fields[name]
-            if not (spec_field.metadata.get("omitted") and value == spec_field.default):
+    def _written_values(self) -> Iterator[tuple[str, Any]]:
+        """Yield the fields in their order, but those left out at their default."""
+        omitted = _list_omitted(type(self))
+        for name in _list_fields(type(self)):
+            value = getattr(self, name)
+            if name not in omitted or value != omitted[name]:
                 yield name, value
 
 
@@ -115,14 +122,38 @@ def _list_fields(part: type[SpecPart]) -> dict[str, dataclasses.Field[Any]]:
     return {spec_field.name: spec_field for spec_field in dataclasses.fields(part)}
 
 
+def _join_members(members: Mapping[str, str]) -> str:
+    """Return a JSON object of its members, in the order of their keys."""
+    return f"{{{','.join([members[key] for key in sorted(members)])}}}"
+
+
+@cache
+def _list_omitted(part: type[SpecPart]) -> dict[str, Any]:
+    """Return the defaults of the fields that are left out at their default, by name."""
+    return {
+        name: spec_field.default
+        for name, spec_field in _list_fields(part).items()
+        if spec_field.metadata.get("omitted")
+    }
+
+
+@cache
+def _list_neutral(part: type[SpecPart]) -> dict[str, Any]:
+    """Return the values at which the canonical form leaves a field out, by name."""
+    return hashing.NEUTRAL_VALUES | _list_omitted(part)
+
+
 def _to_canonical_json(value: Any) -> str:
     """Return the canonical JSON of a value."""
+    # What most specs of a plan differ in comes first; a bool is no int here.
+    if type(value) is int:
+        return str(value)
+    if type(value) is str:
+        return encode_basestring_ascii(value)
     if isinstance(value, SpecPart):
         return value.canonical_json
     if is_tuple(value):
         return f"[{','.join(map(_to_canonical_json, value))}]"
-    if type(value) is int:  # what most runs of a plan differ in; not a bool
-        return str(value)
     return hashing.dump_canonical(_to_plain(value))
 
 

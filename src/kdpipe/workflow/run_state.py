@@ -138,10 +138,11 @@ def price_plan(
     folders = {name: store.run(name) for name in started if is_running(store.run(name))}
     paces = {name: find_pace(read_progress(folder)) for name, folder in folders.items()}
     cost_model = replace(cost_model, paces={name: pace for name, pace in paces.items() if pace})
+    graph = estimate.build_job_graph(plan, to_do)
 
     def estimate_total(cost_model: CostModel) -> Estimate:
         seconds_done = _estimate_seconds_done(cost_model, to_do, store)
-        return cost_model.estimate_total(to_do, cores, seconds_done)
+        return cost_model.estimate_graph(graph, cores, seconds_done)
 
     total, plain_total = estimate_total(cost_model), None
     if cost_model.start is not None:

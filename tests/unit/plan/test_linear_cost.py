@@ -6,9 +6,12 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 import kdpipe
 from kdpipe.config import load
 from kdpipe.plan import estimate, planner, render
+from kdpipe.plan.estimate import CostModel
 from kdpipe.plan.nodes import LogitCache, Plan
 from kdpipe.runs.store import Store
 from kdpipe.workflow import run_state
@@ -18,11 +21,12 @@ PACKAGE = str(Path(kdpipe.__file__).parent)
 NETWORKS = ["wrn10-1", "wrn10-2", "wrn16-1", "wrn16-2"]
 
 
-def build_plan(seeds: int) -> Plan:
+def build_plan(seeds: int, outputs: str = "auto") -> Plan:
     """Return the plan of 4 students of 4 teachers at 6 stops: 100 runs for each seed."""
     content = {
         "study": "large",
         "seeds": list(range(seeds)),
+        "teacher_outputs": outputs,
         "data": {"name": "digits", "validation": 100},
         "recipe": {"epochs": 30, "batch_size": 64, "lr": 0.1},
         "methods": {"kd": {}},
@@ -108,3 +112,27 @@ def test_names_are_looked_up_and_not_searched_for():
     CountedName.compared = 0
     estimate.simulate_schedule(plan, names, lambda node: 1.0, 2)
     assert 0 < CountedName.compared <= 2 * len(names)
+
+
+@pytest.mark.parametrize("outputs", ["table", "live"])
+def test_runs_that_differ_in_their_seed_alone_are_estimated_once(outputs, monkeypatch):
+    estimated: list[str] = []
+    compute = CostModel._compute_run_seconds
+
+    def count(self, run, is_live):
+        estimated.append(run.name)
+        return compute(self, run, is_live)
+
+    monkeypatch.setattr(CostModel, "_compute_run_seconds", count)
+    counts = []
+    for seeds in (1, 10):
+        plan = build_plan(seeds, outputs)
+        estimated.clear()
+        assert describe(plan)
+        counts.append(len(estimated))
+        # Each as by itself: no other run's seconds are taken.
+        cost_model = CostModel(plan)
+        for run in plan.runs.values():
+            alone = compute(cost_model, run, not run.logit_caches)
+            assert cost_model._estimate_run(run, not run.logit_caches) == alone
+    assert counts[0] == counts[1] < 100
