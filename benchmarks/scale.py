@@ -3,8 +3,9 @@
 The large study is 23 seeds of 12 networks, each taught by each at several checkpoints. Nothing is
 trained. Each command is a process of its own, so the start of Python is in its time. The dry run is
 compared with that of a toy workflow of as many jobs, which have the inputs of the study's jobs, and
-no parameters, resources or priorities. All commands are run once in each round; seconds are those
-of the processor, so that other load counts little:
+no parameters, resources or priorities. All commands are run once in each round, after one that is
+not counted, in which Python writes its compiled modules; seconds are those of the processor, so
+that other load counts little:
 
     python benchmarks/scale.py [--rounds 3] [--seeds 23]
 """
@@ -80,8 +81,8 @@ def main() -> None:
             }
         seconds = [
             {key: _measure_seconds(*command) for key, command in commands.items()}
-            for _ in range(options.rounds)
-        ]
+            for _ in range(options.rounds + 1)
+        ][1:]
     for title, label in commands:
         actual = [each[title, label] for each in seconds]
         ratio = ""
@@ -135,9 +136,14 @@ def _large(seeds: int) -> dict:
 def _measure_seconds(command: list[str], folder: Path) -> float:
     """Return the processor seconds of a command, and of what it starts."""
     program = Path(sys.executable).parent / command[0]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.run(
-        [program, *command[1:]], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [program, *command[1:]],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{process.stderr.decode()}")
