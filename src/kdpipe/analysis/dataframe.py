@@ -91,8 +91,9 @@ def build_results_frame(plan: Plan, store: Store) -> pd.DataFrame:
     unused = [] if plan.study.splits != [0] else ["split"]
     unused += [] if plan.study.lists_lengths else LENGTH_COLUMNS
     unused += [] if plan.study.lists_sizes else SIZE_COLUMNS
-    if "code" in table and table.code.isna().all():  # no network or term of one's own
-        unused.append("code")
+    # Without a network or term of one's own, or without merged students of unequal copies.
+    empty = set(table.columns[table.isna().all()])
+    unused += [name for name in ("code", "other_copy") if name in empty]
     return table.drop(columns=unused, errors="ignore")
 
 
@@ -155,6 +156,7 @@ class RecordLookup:
             self.damaged |= damaged
             for name, record in records.items():
                 self.records[kind, name] = blind_record(record) if name in sealed_names else record
+        self.of_copies = status.find_students_of_copies(plan, store)
         self.lineages: dict[tuple[str, int], resources.Lineage] = {}
 
     def get_outcome(self, item: RecordedNode) -> tuple[dict | None, str, str | None]:
@@ -468,6 +470,7 @@ def _get_run_columns(lookup: RecordLookup, run: Run, seed: int, epoch: int | Non
         "device": _describe_device(record),
         "torch": _get_library_version(record, "torch"),
         "code": _describe_code(record),
+        "other_copy": lookup.of_copies.get(run.name),
         "kdpipe": _get_library_version(record, "kdpipe"),
         "seconds": seconds.get("total"),
         **_get_init_columns(run),
@@ -531,7 +534,7 @@ def _describe_device(record: dict | None) -> str | None:
 LABEL_COLUMNS = (
     *("kind", "block", "data", "teacher", "teacher_network", "stop", "stop_kind", "via"),
     *("student", "method", "method_kind", "ensemble", "of", "run", "teacher_run", "status"),
-    *("reason", "device", "torch", "code", "reading"),
+    *("reason", "device", "torch", "code", "other_copy", "reading"),
 )
 LOSS_COLUMNS = tuple(
     f"{split}_{loss}"
@@ -923,8 +926,9 @@ def describe_gaps(cell: pd.DataFrame) -> str:
     """Return what a cell lacks and why, whether its seeds share a teacher, and what it mixes."""
     if cell.empty:
         return "not in this study"
-    columns = ("run", "status", "test_error", "reason", "teacher_run", "device", "torch", "code")
-    cell = cell.reindex(columns=columns, fill_value="")  # `code` only where there is some
+    columns = ("run", "status", "test_error", "reason", "teacher_run", "device", "torch")
+    columns += ("code", "other_copy")  # only where there is some
+    cell = cell.reindex(columns=columns, fill_value="")
     facts_by_run: dict[str, tuple] = {}
     for run, *facts in zip(*(cell[column].to_numpy().tolist() for column in columns), strict=True):
         facts_by_run.setdefault(run, tuple(facts))
@@ -947,6 +951,11 @@ def describe_gaps(cell: pd.DataFrame) -> str:
         distinct = sorted({facts[index] for facts in facts_by_run.values()} - {""})
         if len(distinct) > 1:
             messages.append(f"mixes {name}: {' and '.join(distinct)}")
+    if n_copies := sum(bool(facts[7]) for facts in facts_by_run.values()):
+        messages.append(
+            f"mixes machines: {n_copies} of {len(facts_by_run)} computed from another copy of a "
+            "parent than the one here"
+        )
     if objects := _find_mixed_objects(facts[6] for facts in facts_by_run.values()):
         messages.append(f"mixes versions of code: {join_names(objects)}")
     return "; ".join(messages)

@@ -15,7 +15,7 @@ from typing import Any
 
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan.nodes import Ensemble, Node, Plan, Probe, RecordedNode, Run
-from kdpipe.runs import upstream
+from kdpipe.runs import copies, upstream
 from kdpipe.runs.files import read_bytes
 from kdpipe.runs.run_folder import (
     best_outputs_path,
@@ -279,7 +279,8 @@ def find_stale(plan: Plan, store: Store) -> dict[str, str]:
 
     A teacher that is lost and trained again on another machine has the same name and other bytes;
     its students' results are then of a teacher that is gone. Records from before they listed what
-    they were made of count as up to date.
+    they were made of count as up to date, and so do students of another machine's copy, see
+    `find_students_of_copies`.
 
     Parameters
     ----------
@@ -293,21 +294,55 @@ def find_stale(plan: Plan, store: Store) -> dict[str, str]:
     dict of str to str
         Why a run, ensemble, probe or export evaluation is stale, by name.
     """
+    return _find_changed(plan, store)[0]
+
+
+def find_students_of_copies(plan: Plan, store: Store) -> dict[str, str]:
+    """Find nodes made of another machine's copy of a run, whose bytes differ from those here.
+
+    Their results are as good as the others'; `kdpipe merge` has brought them, and nothing removes
+    them.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    dict of str to str
+        Which copy a run, ensemble, probe or export evaluation was made of, by name.
+    """
+    return _find_changed(plan, store)[1]
+
+
+def _find_changed(plan: Plan, store: Store) -> tuple[dict[str, str], dict[str, str]]:
+    """Return by name why nodes are stale, and which others were made of another copy."""
     runs = store.load_records("runs")
     by_digest = {record["digest"]: record for record in runs.values()}
-    reasons: dict[str, str] = {}
+    other_copies = copies.read_copies(store)
+    stale: dict[str, str] = {}
+    of_copies: dict[str, str] = {}
     for kind, nodes in plan.recorded_nodes.items():  # parents first
         records = runs if kind == "runs" else store.load_records(kind)
         for name, node in nodes.items():
             record = records.get(name)
             if record is None or record["digest"] != node.digest:
                 continue
-            reason = upstream.stale_reason(record, by_digest)
-            stale_parent = next(
-                (parent.name for parent in node.parents if parent.name in reasons), None
-            )
+            reason = upstream.stale_reason(record, by_digest, other_copies)
+            parents = [parent.name for parent in node.parents]
+            stale_parent = next((parent for parent in parents if parent in stale), None)
             if reason is None and stale_parent is not None:
                 reason = f"{stale_parent}, which it was made of, is outdated itself"
             if reason is not None:
-                reasons[name] = reason
-    return reasons
+                stale[name] = reason
+                continue
+            reason = upstream.other_copy_reason(record, by_digest, other_copies)
+            copy_parent = next((parent for parent in parents if parent in of_copies), None)
+            if reason is None and copy_parent is not None:
+                reason = f"made of {copy_parent}, of which that is so"
+            if reason is not None:
+                of_copies[name] = reason
+    return stale, of_copies

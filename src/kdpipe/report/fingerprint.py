@@ -45,6 +45,7 @@ def compute_digest(plan: Plan, store: Store) -> str:
     for line in (
         *registration.describe_registration(plan, store),
         str(registration.find_blinding_reason(plan, store)),
+        *status.find_students_of_copies(plan, store).values(),
     ):
         checksum.update(line.encode())
     for kind, items in plan.recorded_nodes.items():

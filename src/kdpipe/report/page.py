@@ -102,7 +102,7 @@ ERROR_RATE_NOTE = (
 
 
 # In the notes of a row; the page says once what is true of many rows, the CSV says it of each.
-MIXED_NOTE = re.compile(r"(?:^|; )mixes (?:devices|versions of torch): ([^;]*)")
+MIXED_NOTE = re.compile(r"(?:^|; )mixes (?:devices|versions of torch|machines): ([^;]*)")
 MARKS_OF_DIFFERENCES = ("better", "worse", "cannot tell", "no spread")
 
 

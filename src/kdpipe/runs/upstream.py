@@ -4,9 +4,10 @@ A trained network is named as in a spec, by `Member(run=digest, epoch=epoch)`. I
 the digest, and a file that belongs to another run or epoch is refused. Nothing here imports torch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 from kdpipe.errors import MissingRunError, StoreError
@@ -174,7 +175,11 @@ def list_parent_checksums(
     return checksums
 
 
-def stale_reason(record: dict[str, Any], runs: dict[str, dict[str, Any]]) -> str | None:
+def stale_reason(
+    record: dict[str, Any],
+    runs: dict[str, dict[str, Any]],
+    copies: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> str | None:
     """Return why a record is stale, or None: a parent has other bytes than when it was computed.
 
     Parameters
@@ -184,7 +189,38 @@ def stale_reason(record: dict[str, Any], runs: dict[str, dict[str, Any]]) -> str
     runs : dict
         The records of runs by digest. A parent that is not among them, or not in the record, counts
         as unchanged.
+    copies : mapping
+        Other copies of the runs, see `copies.read_copies`; what was computed from one is not stale.
     """
+    for member, parent, change in _iter_changed_parents(record, runs):
+        if member["sha256"] not in copies.get(member["run"], ()):
+            return f"{_format_stale_parent(parent, member)}, and {change}"
+    return None
+
+
+def other_copy_reason(
+    record: dict[str, Any], runs: dict[str, dict[str, Any]], copies: Mapping[str, Collection[str]]
+) -> str | None:
+    """Return which copy of a parent on another machine a record was computed from, or None.
+
+    Parameters
+    ----------
+    record, runs, copies
+        As for `stale_reason`.
+    """
+    for member, parent, change in _iter_changed_parents(record, runs):
+        if member["sha256"] in copies.get(member["run"], ()):
+            return (
+                f"made of {parent['name']} as another machine trained it (sha256 "
+                f"{member['sha256'][:12]}); the copy here {change}"
+            )
+    return None
+
+
+def _iter_changed_parents(
+    record: dict[str, Any], runs: dict[str, dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], str]]:
+    """Yield the parents whose bytes are others, as listed and by their records, and what is."""
     build_path = (
         run_folder.outputs_path if record.get("kind") == "ensemble" else run_folder.weights_path
     )
@@ -193,15 +229,13 @@ def stale_reason(record: dict[str, Any], runs: dict[str, dict[str, Any]]) -> str
         if parent is None:
             continue
         if parent["status"] != "done":
-            outcome = {"diverged": "has diverged"}.get(parent["status"], f"is {parent['status']}")
-            return f"{_format_stale_parent(parent, member)}, and {outcome}"
+            change = {"diverged": "has diverged"}.get(parent["status"], f"is {parent['status']}")
+            yield member, parent, change
+            continue
         path = _member_path(Path(), parent, member["epoch"], build_path)
         current = parent["files"].get(path.as_posix())
         if current is not None and current["sha256"] != member["sha256"]:
-            return (
-                f"{_format_stale_parent(parent, member)}, and is another ({current['sha256'][:12]})"
-            )
-    return None
+            yield member, parent, f"is another ({current['sha256'][:12]})"
 
 
 def _format_stale_parent(parent: dict[str, Any], member: dict[str, Any]) -> str:

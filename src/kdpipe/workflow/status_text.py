@@ -131,6 +131,14 @@ def format_status(
             "these results, lists them, and with --yes removes them; the next kdpipe run computes "
             "them again"
         )
+    of_copies = status.find_students_of_copies(plan, store)
+    for name, reason in of_copies.items():
+        lines.append(f"  other copy  {labels[name]}: {replace_names(reason, labels)}")
+    if of_copies:
+        lines.append(
+            f"{len(of_copies):,} made of another copy of a run than the one here, merged from "
+            "another machine: they count like the others, and nothing removes them"
+        )
     lines += data_drift.find_changed_images(plan.study)
     if "to do" in states.values():
         n_running = len(running) + len(caches_in_progress)

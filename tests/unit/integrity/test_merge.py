@@ -11,11 +11,12 @@ import pytest
 from helpers.finished_study import PLAN, STUDENT, TEACHER
 
 from kdpipe import hashing
+from kdpipe.analysis import dataframe
 from kdpipe.analysis.search import state
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import status
-from kdpipe.runs import records, registrations, run_folder
+from kdpipe.runs import copies, records, registrations, run_folder
 from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays, write_json
 from kdpipe.runs.integrity import archive as archived
 from kdpipe.runs.integrity import merge
@@ -231,15 +232,65 @@ def test_of_unequal_runs_that_here_stays_and_students_of_the_other_are_named(sto
     assert summary.merged == {"runs": 1}
     assert results(new).items() >= before.items()  # the copy here, and
     assert STUDENT.name in new.load_records("runs")
-    assert STUDENT.name in status.find_stale(PLAN, new)
+    assert not status.find_stale(PLAN, new)
     message = say("status", "study.yaml", "--results", str(new.root))
-    assert "  outdated  wrn10-0.5 from wrn10-1, kd, seed 0: " in message
-    message = say("prune", "study.yaml", "--outdated", "--results", str(new.root))
-    assert STUDENT.name in message and new.run(STUDENT.name).exists()
+    assert "  other copy  wrn10-0.5 from wrn10-1, kd, seed 0: made of wrn10-1 on labels" in message
+    assert "outdated" not in message
+    message = say("prune", "study.yaml", "--outdated", "--yes", "--results", str(new.root))
+    assert f"\nnot outdated, kept: {STUDENT.name}: made of {TEACHER.name} as another" in message
+    assert results(new).items() >= before.items() and new.run(STUDENT.name).exists()
+    assert not list(verify_store(new))
     published = store.root.parent / "published"
     archived.archive_study(PLAN, new, published)
     with pytest.raises(KdpipeError, match="has other records of 1 runs"):  # as ever
         archived.archive_study(PLAN, other, published)
+
+
+def test_what_is_missing_learns_from_the_copy_here_and_a_teacher_made_anew_outdates_both(halves):
+    """A third copy is no copy of another machine: its students are outdated as ever."""
+    one, two, new = halves
+    other = part(two, "other", lambda name: name == STUDENT.name)
+    shutil.copytree(one.run(TEACHER.name), other.run(TEACHER.name))
+    trained_elsewhere(other)
+    merge.merge_results([one, other], new)
+    assert status.find_students_of_copies(PLAN, new).keys() == {STUDENT.name}
+    trained_elsewhere(new)  # here too, and the student says so
+    assert not status.find_students_of_copies(PLAN, new)
+    folder, record = new.run(STUDENT.name), record_of(new, STUDENT)
+    parents = [each | {"sha256": "0" * 64} for each in record["parents"]]
+    records.publish_record(folder, record | {"parents": parents})
+    assert status.find_stale(PLAN, new).keys() == {STUDENT.name}
+
+
+def test_cells_of_merged_students_are_marked_as_of_mixed_machines(halves):
+    one, _, new = halves
+    other = part(one, "other", lambda name: False)
+    for run in (TEACHER, STUDENT):
+        shutil.copytree(halves[run is STUDENT].run(run.name), other.run(run.name))
+    trained_elsewhere(other)
+    merge.merge_results([one, halves[1]], Store(new.root.parent / "alone"))
+    frame = dataframe.build_results_frame(PLAN, Store(new.root.parent / "alone"))
+    assert "other_copy" not in frame and not frame.apply(is_mixed, axis=1).any()
+    merge.merge_results([one, other, halves[1]], new)
+    frame = dataframe.build_results_frame(PLAN, new)
+    assert set(frame.run[frame.apply(is_mixed, axis=1)]) == {STUDENT.name, *PLAN.ensembles}
+
+
+def is_mixed(row) -> bool:
+    note = dataframe.describe_gaps(row.to_frame().T)
+    return "mixes machines: 1 of 1 computed from another copy of a parent than the one here" in note
+
+
+def test_a_damaged_list_of_copies_is_refused_in_one_line(halves, capsys):
+    one, two, new = halves
+    copies.add_copies(one, {TEACHER.digest: {"0" * 64}})
+    path = copies.copies_path(one)
+    path.write_bytes(path.read_bytes().replace(b"0000", b"1000", 1))
+    for sources, target in (([one], new), ([two], one)):
+        words = [str(source.root) for source in sources]
+        assert main(["merge", *words, "--results", str(target.root)]) == 2
+        assert capsys.readouterr().err.startswith(f"kdpipe: {path} is damaged or altered: ")
+    assert not new.root.exists()
 
 
 def test_checkpoints_that_only_the_other_has_are_added(store, halves):

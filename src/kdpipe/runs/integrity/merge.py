@@ -20,7 +20,7 @@ from typing import Any
 
 from kdpipe.analysis.search import state
 from kdpipe.errors import KdpipeError, StoreError
-from kdpipe.runs import looks, ownership, records, registrations, run_folder
+from kdpipe.runs import copies, looks, ownership, records, registrations, run_folder
 from kdpipe.runs.files import FileInfo, compute_file_info, place_file, write_bytes
 from kdpipe.runs.integrity import archive
 from kdpipe.runs.records import RECORD_KINDS, ArchiveEntries, ArchiveEntry
@@ -95,7 +95,7 @@ def merge_results(sources: Iterable[Store], target: Store) -> list[MergeSummary]
         Before anything is merged: for a folder that holds no results or is this one, while a job
         works in one of them, and for a registration that was altered or is another one than here.
     StoreError
-        If a file cannot be written, or this folder has a damaged archive.
+        If a file cannot be written, or this folder has a damaged archive or list of copies.
     """
     sources = list(sources)
     for source in sources:
@@ -103,9 +103,11 @@ def merge_results(sources: Iterable[Store], target: Store) -> list[MergeSummary]
         if target.root.exists() and source.root.samefile(target.root):
             raise KdpipeError(f"{source.root}: the folder that would be merged into; give others")
         _require_mergeable_registrations(source, target)
+        copies.read_copies(source)
     for store in (*sources, target):
         _require_idle(store)
     target.read_archive()
+    copies.read_copies(target)
     return [_merge_source(source, target) for source in sources]
 
 
@@ -135,6 +137,7 @@ def _merge_source(source: Store, target: Store) -> MergeSummary:
     """Merge one folder; registrations first, so that what they seal is never open."""
     summary = MergeSummary(source.root)
     _merge_registrations(source, target)
+    _note_copies(source, target)
     for kind in RECORD_KINDS:
         for folder in ownership.list_entries(source, kind):
             try:
@@ -144,6 +147,26 @@ def _merge_source(source: Store, target: Store) -> MergeSummary:
     _merge_archive(source, target, summary)
     summary.problems += state.copy_journals(source, target)
     return summary
+
+
+def _note_copies(source: Store, target: Store) -> None:
+    """Note which runs of a folder are other copies than those here, before their students come."""
+    try:
+        archived = list(source.read_archive().values())
+    except StoreError:  # named where it is merged
+        archived = list[ArchiveEntry]()
+    theirs: dict[str, dict[str, Any] | None] = {
+        entry.name: entry.record for entry in archived if entry.kind == "runs"
+    }
+    for folder in ownership.list_entries(source, "runs"):
+        theirs[folder.name] = records.find_whole_record(folder) or theirs.get(folder.name)
+    own, new = target.load_records("runs"), copies.read_copies(source)
+    for name, record in theirs.items():
+        if record and name in own and records.diff_records(own[name], record) is not None:
+            checksums = copies.list_checksums(record) - copies.list_checksums(own[name])
+            new.setdefault(record["digest"], set()).update(checksums)
+    if any(new.values()):
+        copies.add_copies(target, new)
 
 
 # --- folders of results

@@ -17,7 +17,7 @@ from kdpipe.errors import DataError, KdpipeError, StoreError
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.resources import format_size
-from kdpipe.runs import ownership, records, registrations, run_folder, store
+from kdpipe.runs import copies, ownership, records, registrations, run_folder, store
 from kdpipe.runs.files import find_temporary_files
 from kdpipe.runs.records import ArchiveEntry
 
@@ -74,6 +74,13 @@ def prune_store(
     notes = [f"not kdpipe's, left: {path} ({reason})" for path, reason in foreign.items()]
     if stale and not remake_stale:
         notes.append(f"{len(stale):,} outdated, kept: with --outdated they count as not needed")
+    of_copies = {
+        name: reason
+        for plan in plans
+        for name, reason in status.find_students_of_copies(plan, run_store).items()
+    }
+    if remake_stale:
+        notes += [f"not outdated, kept: {name}: {reason}" for name, reason in of_copies.items()]
     if not unneeded and not surplus:
         return "\n".join([f"{run_store.root}: all results are needed", *notes])
     sizes = {str(path): _compute_size(path) for path in unneeded}
@@ -174,6 +181,7 @@ def _doubt_reason(path: Path, kind: str, names_by_digest: dict[str, str]) -> str
 def _find_orphans(run_store: store.Store, removals: list[Path]) -> Iterator[Path]:
     """Yield what killed processes have left in folders that stay."""
     yield from find_temporary_files(run_store.root, records.ARCHIVE_FILE)
+    yield from find_temporary_files(run_store.root, copies.COPIES_FILE)
     yield from find_temporary_files(run_store.root / registrations.REGISTRATIONS_FOLDER)
     yield from find_temporary_files(run_store.root / state.SEARCHES_FOLDER, below=True)
     for kind in ownership.STORE_FOLDERS:

@@ -20,6 +20,7 @@ from kdpipe.data.imagefolder import unlabelled
 from kdpipe.errors import DataError, KdpipeError
 from kdpipe.json_types import JsonObject
 from kdpipe.runs import (
+    copies,
     looks,
     ownership,
     per_image,
@@ -61,6 +62,7 @@ def verify_store(run_store: store.Store) -> Iterator[str]:
     yield from state.find_journal_errors(run_store)
     yield from registrations.find_registration_errors(run_store)
     yield from looks.find_log_errors(run_store)
+    yield from map(format_orphan, find_temporary_files(run_store.root, copies.COPIES_FILE))
     for kind in ownership.STORE_FOLDERS:
         if (obstacle := ownership.not_a_folder_reason(run_store, kind)) is not None:
             yield (
@@ -100,9 +102,10 @@ def verify_store(run_store: store.Store) -> Iterator[str]:
                     f"is damaged ({problem}): restore it (git, a backup)"
                 )
         runs = {record["digest"]: record for record in run_store.load_records("runs").values()}
+        other_copies = copies.read_copies(run_store)
         for kind in RECORD_KINDS:
             for name, record in run_store.load_records(kind).items():
-                if (reason := upstream.stale_reason(record, runs)) is not None:
+                if (reason := upstream.stale_reason(record, runs, other_copies)) is not None:
                     yield (
                         f"{run_store.root / kind / name}: outdated: {reason}: remove it, and the "
                         "next start makes it again (kdpipe prune --outdated)"
