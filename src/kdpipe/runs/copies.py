@@ -42,7 +42,7 @@ def read_copies(store: Store) -> Copies:
         if content != hashing.add_checksum(content):
             raise ValueError
         return {digest: set(checksums) for digest, checksums in content["copies"].items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # an empty store is /dev/null
         return {}
     except READ_ERRORS:
         raise StoreError(

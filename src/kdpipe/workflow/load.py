@@ -104,6 +104,8 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
     plan, search_state = rounds.advance_search(study, store)
     if (requested_share := source.find_share()) is not None:
         plan = share.select_share(plan, requested_share)
+        targets = snakemake_verbs.parse_targets(sys.argv[1:])
+        preflight.refuse_report(targets, requested_share, Path(report_dir(study)))
     errors = data_drift.find_changed_images(study, source.name)
     errors += data_drift.find_changed_preparations(plan, store)
     raise_study_errors(source.name, errors)

@@ -18,13 +18,14 @@ from kdpipe.config import load, paths
 from kdpipe.devices import host
 from kdpipe.errors import KdpipeError, raise_study_errors
 from kdpipe.plan import planner
-from kdpipe.plan.nodes import Plan, Run
+from kdpipe.plan.nodes import Plan, Run, Share
 from kdpipe.runs.integrity import data_drift
 from kdpipe.runs.store import HEAD_LOCK_FILE as LOCK_FILE
 from kdpipe.runs.store import Store
 from kdpipe.text import escape_lines, join_names
 
 EXPORT_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # build graphs and run them
+REPORT_RULES = ("report", "render")  # of the workflow
 SLURM_PROGRAMS = ("sacct", "sbatch", "squeue")
 SNAKEMAKE_LOCKS = Path(".snakemake") / "locks"
 
@@ -102,6 +103,29 @@ def require_export_packages() -> None:
             f"export: true requires {join_names(missing)}, not installed here: pip install "
             "'kdpipe[export]', in a clone pip install -c requirements.lock -e '.[export]'"
         )
+
+
+def refuse_report(targets: Iterable[str], share: Share, report_folder: Path) -> None:
+    """Raise KdpipeError if a share of a study is to render the report of the study.
+
+    It would show test errors of a part of the runs, which a registration may seal.
+
+    Parameters
+    ----------
+    targets : iterable of str
+        The targets of Snakemake's command line: rules or files.
+    share : Share
+        The share.
+    report_folder : Path
+        The folder of the report.
+    """
+    for target in targets:
+        is_file = Path(os.path.normpath(target)).is_relative_to(report_folder)
+        if target in REPORT_RULES or is_file:
+            raise KdpipeError(
+                f"share {share}: {target}: a share renders no report: merge the results of all "
+                "shares into one folder (kdpipe merge), and run the study there without --share"
+            )
 
 
 def require_slurm(arguments: list[str]) -> None:

@@ -31,6 +31,16 @@ def list_forcing(arguments: Sequence[str]) -> list[str]:
     ]
 
 
+def parse_targets(arguments: Sequence[str]) -> list[str]:
+    """Return the targets of a command line of Snakemake, read by Snakemake's own parser.
+
+    Its workflow knows them only after it has parsed the Snakefile.
+    """
+    from snakemake.cli import get_argument_parser  # loaded by Snakemake itself
+
+    return [str(target) for target in get_argument_parser().parse_known_args(arguments)[0].targets]
+
+
 def parse_whole(value: object, looks: bool) -> bool:
     """Return whether finished runs are in the graph, by `--config whole=...` and the verb.
 

@@ -1,5 +1,6 @@
 """Shares of a study: disjoint, together the study, balanced, and a function of the study alone."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner, share
 from kdpipe.plan.nodes import Share
 from kdpipe.runs.store import Store
-from kdpipe.workflow import load, run_snakemake
+from kdpipe.workflow import load, run_snakemake, snakemake_verbs
 
 GRID = {
     "seeds": [0, 1, 2, 3],
@@ -124,6 +125,28 @@ def test_plan_and_status_tell_of_the_share_alone(study, capsys):
         assert "2 runs" in message and "9 runs:" not in message
     assert main(["plan", study, "--share", "2/4", "--whole"]) == 0
     assert "share 2/4 of study tiny: 3 of 9 runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "target", ["report", "render", "reports/tiny/index.html", "./reports/tiny"]
+)
+@pytest.mark.parametrize("words", [["{}", "--config", "share=1/2"], ["-n", "--", "{}"]])
+def test_a_report_as_a_target_is_refused_in_a_share(study, monkeypatch, capsys, target, words):
+    """Before anything is written; by the words that Snakemake itself takes for targets."""
+    monkeypatch.setattr(sys, "argv", ["snakemake", *(word.format(target) for word in words)])
+    config = tiny_study.study(**FIXED) | {"share": "1/2"}
+    with pytest.raises(SystemExit, match="2"):
+        load.load_rule_context(config, [study], Path("config.yaml"), is_head=True)
+    assert capsys.readouterr().err == (
+        f"kdpipe: share 1/2: {target}: a share renders no report: merge the results of all shares "
+        "into one folder (kdpipe merge), and run the study there without --share\n"
+    )
+    assert not Path("results").exists()
+
+
+def test_what_else_has_the_name_of_a_report_is_no_target():
+    words = ["--directory", "report", "--report", "render.html", "teachers", "--profile", "render"]
+    assert snakemake_verbs.parse_targets(words) == ["teachers"]
 
 
 def test_snakemake_reads_the_share_of_its_config_and_no_study_file_has_it(study):

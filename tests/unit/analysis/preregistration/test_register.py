@@ -18,10 +18,11 @@ from kdpipe.cli.main import main
 from kdpipe.config import load
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.run_record import format_summary
-from kdpipe.plan import planner
+from kdpipe.plan import planner, share
+from kdpipe.plan.nodes import Share
 from kdpipe.report import terminal_summary
 from kdpipe.report.builtin_tables import validation
-from kdpipe.runs import records
+from kdpipe.runs import looks, records
 from kdpipe.runs.store import Store
 
 STUDY = {
@@ -364,3 +365,44 @@ def test_snakemake_hands_the_registration_to_the_report(typed, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "elsewhere")
     study = load.validate_study(yaml.safe_load(text), "-")
     assert registration.read_registration(study) is not None
+
+
+def test_a_share_shows_no_test_error_and_ends_no_look_and_the_merged_whole_reaches_it(
+    typed, tmp_path, monkeypatch
+):
+    """Each share on a machine of its own, to which the study and its registration were copied."""
+    changed(tmp_path, seeds=[0, 1, 2])
+    assert typed("register", "small.yaml")[0] == 0
+    plan = planner.build_plan(load.load_study("small.yaml"))
+    for number in (1, 2):
+        machine = tmp_path / f"machine-{number}"
+        machine.mkdir()
+        for path in tmp_path.glob("small.*"):
+            shutil.copy(path, machine)
+        monkeypatch.chdir(machine)
+        part, store = share.select_share(plan, Share(number, 2)), Store(machine / "results")
+        registration.store_registration(plan.study, store)  # as a start does
+        synthetic_study.write(part, store)
+        words = ["small.yaml", "--share", f"{number}/2"]
+        before = [typed("status", *words)[1], typed("plan", *words)[1]]
+        assert "sealed: the study is registered" in before[0]
+        assert typed("report", "small.yaml")[0] == 0  # of the study, by hand
+        page = (machine / "reports/small/index.html").read_text()
+        assert "test is not looked at before the look at 3 seeds is reached: " in page
+        assert not looks.looks_path("small", store).exists()
+        otherwise(store)
+        assert [typed("status", *words)[1], typed("plan", *words)[1]] == before
+        assert typed("report", "small.yaml")[0] == 0
+        again = (machine / "reports/small/index.html").read_text()
+        digest = r"\(sha256 [0-9a-f]{64}\)"
+        assert re.sub(digest, "", again) == re.sub(digest, "", page)
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(tmp_path / "results", ignore_errors=True)
+    assert typed("merge", "machine-1/results", "machine-2/results")[0] == 0
+    whole = Store(tmp_path / "results")
+    assert registration.find_blinding_reason(plan, whole) is None
+    assert typed("report", "small.yaml")[0] == 0
+    assert "sealed" not in typed("status", "small.yaml")[1]
+    log = looks.read_looks("small", whole)
+    assert log is not None and log["looks"].keys() == {"3"}
+    assert log["looks"]["3"]["records"].keys() == plan.nodes_by_name.keys()
