@@ -133,7 +133,9 @@ def require_records(plan: Plan, store: Store, failures: bool = False) -> None:
     KdpipeError
         If there is none.
     """
-    if any(
+    kinds = (*plan.recorded_nodes, "tables", "data")
+    is_empty = not store.read_archive() and not any(map(store.list_folders, kinds))
+    if not is_empty and any(
         store.has_record(node.kind, name)
         or (failures and find_missing_reason(node, plan, store, {})[1] is not None)
         for name, node in plan.nodes_by_name.items()

@@ -106,6 +106,12 @@ def test_a_command_never_imports_what_it_says(word, finished):
     assert not set(load_commands()[word].never_imports) & set(loaded)
 
 
+def test_a_report_without_records_says_so_before_any_library_that_computes(finished):
+    code, *loaded = process(RUN, "report", "study.yaml", "--results", "none", cwd=finished)
+    assert code == "2"
+    assert not {"numpy", "pandas", "matplotlib", "scipy", "torch"} & set(loaded)
+
+
 @pytest.mark.parametrize("word", ["check", "plan", "status", "schema", "report", "archive"])
 def test_what_a_head_node_is_asked_for_promises_to_do_without_torch(word):
     """Promised to users: weakening it is no change of one file."""

@@ -120,16 +120,21 @@ def find_changed_preparations(plan: Plan, store: Store) -> list[str]:
     store : Store
         Results with the prepared images.
     """
+    custom = {
+        folder: (data, data.path)
+        for folder, data in plan.datasets.items()
+        if data.path is not None and data.name not in cards.list_datasets()
+    }
+    if not custom:
+        return []
     from kdpipe.data import cache  # numpy
 
     errors: list[str] = []
-    for folder, data in plan.datasets.items():
+    for folder, (data, path) in custom.items():
         snapshot = cache.read_notes(store.data(folder))
-        if data.path is None or data.name in cards.list_datasets():
-            continue
         if snapshot != hashing.add_checksum(snapshot):
             continue
-        card = cards.load_card(data.name, data.path, data.card)
+        card = cards.load_card(data.name, path, data.card)
         if card.folder != folder:  # of images without labels
             continue
         current = json.loads(json.dumps(cards.seal_card(card)))
@@ -141,8 +146,8 @@ def find_changed_preparations(plan: Plan, store: Store) -> list[str]:
             if current[key] and snapshot[key] and current[key] != snapshot[key]
         ]
         if differences:
-            card_path = Path(data.card) if data.card else cards.get_card_path(Path(data.path))
-            command = cards.format_rebuild_command(cards.read_card(card_path), data.path, card_path)
+            card_path = Path(data.card) if data.card else cards.get_card_path(Path(path))
+            command = cards.format_rebuild_command(cards.read_card(card_path), path, card_path)
             errors.append(
                 f"{card_path} says of its images {'; '.join(differences)}: if somebody has changed "
                 f"it, type {command}; if it is right, remove {store.data(folder)}, which is then "
