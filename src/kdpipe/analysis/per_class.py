@@ -7,6 +7,7 @@ jointly (Bonferroni over its classes), over seeds and over seeds and test images
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -59,6 +60,8 @@ class ClassErrors:
     difference: Summary | None = None
     image_interval: dict | None = None  # the interval over seeds and images, or why there is none
     level: float = 0.95
+    # By seed, of the student (`error`), of labels alone (`scratch`), and their difference.
+    values: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,17 +206,22 @@ def _summarize_class(
     """Return the errors on one class."""
     student_errors, scratch_errors = (
         {
-            seed: _compute_class_errors(misclassified)[class_index]
-            for seed, (_, misclassified) in arm.items()
+            seed: ErrorWithProvenance(_compute_class_errors(misclassified)[class_index], {run: 1.0})
+            for seed, (run, misclassified) in arm.items()
         }
         for arm in (student_arm, scratch_arm)
     )
     confusions = _compute_confusions(class_index, n_images, student_arm)
     if not scratch_errors:
-        return ClassErrors(class_index, n_images, summarize(student_errors), confusions)
+        return ClassErrors(
+            class_index,
+            n_images,
+            summarize(student_errors),
+            confusions,
+            values={"error": student_errors},
+        )
     differences = {
-        seed: ErrorWithProvenance(student_errors[seed], {student_arm[seed][0]: 1.0})
-        - ErrorWithProvenance(scratch_errors[seed], {scratch_arm[seed][0]: 1.0})
+        seed: student_errors[seed] - scratch_errors[seed]
         for seed in student_errors
         if seed in scratch_errors
     }
@@ -230,6 +238,7 @@ def _summarize_class(
             values, _build_error_masks(class_index, n_images, student_arm, scratch_arm).get
         ).to_json(level),
         level,
+        {"error": student_errors, "scratch": scratch_errors, "difference": differences},
     )
 
 

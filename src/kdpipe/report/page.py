@@ -94,10 +94,10 @@ CURVE_WIDTH, CURVE_HEIGHT = 320, 120  # pixels
 CURVE_DASHES = {"val_error": "", "train_error": ' stroke-dasharray="4 3"'}
 
 ERROR_RATE_NOTE = (
-    "The rules allow a false direction among the claims of a family in 5 % of studies and, apart "
-    "from that, a false size in 5 %. How often that was so in simulated studies of known truth, "
-    "and by which rules these were judged, is in benchmarks/error_rates.md; the rules are in "
-    "docs/statistics.md."
+    "By the rules, at most 5 % of studies have a wrong direction among the claims of a family, and "
+    "at most another 5 % a wrong size. How often that happened in simulated studies of known "
+    "truth, and by which rules these were judged, is in benchmarks/error_rates.md; the rules are "
+    "in docs/statistics.md."
 )
 
 
@@ -225,6 +225,11 @@ class ReportContext:
             return [shlex.join(["kdpipe", "export", self.study_file, run])]
         return list_publication_commands(self.study_file, run, self.results)
 
+    def get_row_command(self, table: str) -> str:
+        """Return the command that prints the first row of a table in full, from the records."""
+        records = [] if self.results is None else ["--results", self.results]
+        return shlex.join(["kdpipe", "report", self.study_file, *records, "--row", table, "1"])
+
 
 # --- HTML
 
@@ -279,8 +284,8 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         list_candidates=list_candidates,
         describe_candidate=describe_candidate,
         describe_publication=describe_publication,
-        csv_links={table.name: _embed_csv(table) for table in _list_tables(report)},
-        mixed_text=_describe_mixed(_list_tables(report)),
+        csv_links={table.name: _embed_csv(table) for table in list_tables(report)},
+        mixed_text=_describe_mixed(list_tables(report)),
         method_texts=describe_methods(report.frame),
         format_si=format_si,
         describe_choice=describe_choice,
@@ -336,7 +341,7 @@ def add_nonbreaking_spaces(text: str) -> str:
 
 def add_word_breaks(text: str) -> Markup:
     """Return a text in which a name may break after what joins its parts, for wide tables."""
-    return Markup(re.sub("([_/(-])(?=[A-Za-z0-9])", r"\1<wbr>", str(escape(text))))
+    return Markup(re.sub(r"(?<=\w)([_-])(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
 def capitalize_sentence(text: str, names: set[str]) -> str:
@@ -346,7 +351,7 @@ def capitalize_sentence(text: str, names: set[str]) -> str:
     return text if is_name else text[:1].upper() + text[1:]
 
 
-def _list_tables(report: ReportContext) -> list[RenderedTable]:
+def list_tables(report: ReportContext) -> list[RenderedTable]:
     """Return all tables of a page."""
     return [*report.tables, *filter(None, [report.pairs_table, report.class_table])]
 
@@ -399,13 +404,19 @@ def _describe_undecided(report: ReportContext) -> list[str]:
     return a_or_b.describe_undecided(report.pairs_table, report.plan.study.smallest_effect)
 
 
-def _table_fields(table: RenderedTable) -> tuple[list[str], list[list[tuple[str, float | str]]]]:
-    """Return headings and rows of (text, sort key), without columns that hold nothing."""
+def _table_fields(
+    table: RenderedTable,
+) -> tuple[list[str], list[tuple[int, list[tuple[str, float | str]]]]]:
+    """Return headings and numbered rows of (text, sort key), without columns that hold nothing.
+
+    The number is that of the row in the CSV; 0 where a displayed row is several of it.
+    """
     texts = table.display.astype(str).map(_drop_mixed_note).to_numpy().tolist()
     nonempty = [i for i in range(len(table.display.columns)) if any(row[i] != "-" for row in texts)]
+    numbers = [int(i) + 1 for i in table.data.index] if table.columns else [0] * len(texts)
     rows = [
-        [(row[i], _drop_mixed_note(keys[i])) for i in nonempty]
-        for row, keys in zip(texts, compute_sort_keys(table), strict=True)
+        (number, [(row[i], _drop_mixed_note(keys[i])) for i in nonempty])
+        for number, row, keys in zip(numbers, texts, compute_sort_keys(table), strict=True)
     ]
     return [str(table.display.columns[i]) for i in nonempty], rows
 
@@ -793,22 +804,22 @@ def describe_error_rate(report: ReportContext) -> str:
         )
     if _has_registered(report.verdicts):
         text += (
-            f" That is said of the registered verdicts. Those by rules {registration.RULES} were "
-            "computed when results had been seen, and have no error rate."
+            " These rates are those of the registered verdicts. The verdicts by rules "
+            f"{registration.RULES} were computed after the results had been seen, and have none."
         )
     if any(verdict.explored for verdict in report.verdicts):
-        text += f" Claims with {EXPLORED_MARK} were not registered: theirs have none either."
+        text += f" Claims with {EXPLORED_MARK} were not registered and have no error rate either."
     if len(report.registration_lines) > 1:  # a line for each deviation after the first
         text += (
-            " This study deviates from its registration, and then that is not known: the 5 % are "
-            "those of what was registered."
+            " This study deviates from its registration, so its own error rate is unknown: the 5 % "
+            "hold for what was registered."
         )
     return f"{text} {describe_marks(report)}".rstrip()
 
 
 def describe_marks(report: ReportContext) -> str:
     """Return how many marks of differences stand in tables, and that each family has its 5 %."""
-    tables = _list_tables(report)
+    tables = list_tables(report)
     counts = [
         sum(
             int(table.data[column].isin(MARKS_OF_DIFFERENCES).sum())
@@ -820,9 +831,9 @@ def describe_marks(report: ReportContext) -> str:
     if not (total := sum(counts)):
         return ""
     return (
-        f"Besides, {sum(map(bool, counts))} tables carry {total} marks of differences (better, "
-        "worse, cannot tell). Each family of them has 5 % of its own: a table or, where its "
-        "caption says so, a group of its rows; and the differences of each answer are one more."
+        f"Besides the claims, {sum(map(bool, counts))} tables mark {total} differences (better, "
+        "worse, cannot tell). Each family of differences has 5 % of its own. A family is a table, "
+        "or a group of its rows where its caption says so, or the differences of one answer."
     )
 
 
@@ -871,9 +882,9 @@ def describe_second_interval(recommendations: list[Recommendation], verdicts: li
             )
         return (
             "Images too: the second interval, Student's t with variance components of the seed, of "
-            f"{images}, and of both together; choices are held. It "
-            "asks what other seeds and another test set of this size would have said; the first "
-            "one asks it of other seeds alone. The wider of the two decides."
+            f"{images}, and of both together; choices are held fixed. It covers what other seeds "
+            "and another test set of this size would have shown, the first interval other seeds "
+            "alone. The wider of the two decides."
         )
     reasons = Counter(interval["why"] for interval in reported).most_common(1)
     reason = reasons[0][0] if reasons else "nothing to compare yet"
@@ -1041,14 +1052,19 @@ def describe_uncertainty(verdict: Verdict) -> str:
     text = f"Half-width {verdict.half_width:.2g} {verdict.unit}"
     if not math.isnan(verdict.detectable):
         text += (
-            f"; an effect is seen with probability 0.8 from {verdict.detectable:.2g} on, which is "
-            "more than the smallest that counts, so that none was seen says nothing"
+            f"; only an effect of {verdict.detectable:.2g} or more would be found with probability "
+            "0.8, and smaller ones count too: that none was found says little"
         )
     if verdict.seeds_needed:
-        text += f"; about {verdict.seeds_needed:,} seeds would settle it if the effect is what was "
-        text += "measured, all claims of its family counted"
+        text += (
+            f"; if the effect is as large as measured, about {verdict.seeds_needed:,} seeds would "
+        )
+        text += "settle it, corrected for all claims of its family"
     else:
-        text += "; no number of seeds would on these images, if the effect is what was measured"
+        text += (
+            "; if the effect is as large as measured, no number of seeds would settle it on these "
+        )
+        text += "images"
     return f"{text}."
 
 
@@ -1088,19 +1104,20 @@ def describe_choice(candidate: Candidate, is_searched: bool) -> str:
     )
     if candidate.n_options == 1:
         is_found = is_searched and candidate.entrant.side == "taught"
-        only = "It was found by the search, and these seeds had no part in that."
-        return f"{text} {only if is_found else 'The only one of its side, so nothing was chosen.'}"
+        found = "The search found it, without these seeds."
+        only = "It is the only one of its kind, so nothing was chosen."
+        return f"{text} {found if is_found else only}"
     side = "ways of distilling" if candidate.entrant.side == "taught" else "ways on labels alone"
     text += f" Best of {candidate.n_options} {side} on validation"
     text += f"{format_winner_rank(candidate.rank)}."
     if test.n > 1:
-        how = "With each seed left out in turn, the others choose the same"
+        how = "With each seed left out in turn, the others make the same choice"
         how = (
-            "Each half of the seeds chose for the other: the same"
+            "Each half of the seeds chose for the other half, and chose the same"
             if candidate.is_by_halves
             else how
         )
-        text += f" {how} for {candidate.n_agreeing_seeds} of {test.n}."
+        text += f" {how} for {candidate.n_agreeing_seeds} of {test.n} seeds."
     return text
 
 

@@ -31,7 +31,7 @@ from kdpipe.models.pretrained.kdpipe_export import read_export_config
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.pydantic_base import DOTTED_PATTERN
-from kdpipe.report import fingerprint, page, plugins, style, workers
+from kdpipe.report import fingerprint, page, plugins, style, table_row, workers
 from kdpipe.report.builtin_tables import a_or_b, as_files, by_class, search, validation
 from kdpipe.report.figure import (
     Analysis,
@@ -173,10 +173,45 @@ def _find_exported(
     return exported
 
 
+def describe_table_row(plan: Plan, store: Store, table: str, number: str) -> str:
+    """Describe one row of a table of a report: its numbers, and the runs behind them.
+
+    Parameters
+    ----------
+    plan : Plan
+        The planned study.
+    store : Store
+        The results folder with its records.
+    table, number : str
+        The name of the table, and the number of the row, counted from 1.
+
+    Raises
+    ------
+    KdpipeError
+        If the report has no such table, or the table no such row.
+    """
+    report, _ = collect_context(plan, store, has_figures=False)
+    registration.note_looks(plan, store)
+    folder = store.root / "runs"
+    records = folder / "NAME" / "record.json" if folder.is_dir() else store.archive_path
+    return table_row.describe_row(page.list_tables(report), table, number, str(records))
+
+
 def collect_context(
-    plan: Plan, store: Store, worker_count: int = 1
+    plan: Plan, store: Store, worker_count: int = 1, has_figures: bool = True
 ) -> tuple[ReportContext, pd.DataFrame]:
     """Analyze the records of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        The planned study.
+    store : Store
+        The results folder with its records.
+    worker_count : int
+        How many processes draw figures.
+    has_figures : bool
+        Whether figures are drawn.
 
     Returns
     -------
@@ -202,7 +237,9 @@ def collect_context(
         listed = registration.list_registered_claims(plan.study, store)
         results = _analyze_blinded(plan, frame, blinding_reason, listed)
     else:
-        results = _analyze(plan, store, frame, curves, image_errors, error_masks, worker_count)
+        results = _analyze(
+            plan, store, frame, curves, image_errors, error_masks, worker_count, has_figures
+        )
     records = store.load_records("runs")
     frame_at_point = results["frame"]
     report = ReportContext(
@@ -257,6 +294,7 @@ def _analyze(
     image_errors: dict[EvalPoint, PerImageErrors],
     error_masks: dict[EvalPoint, ErrorMaskLookup],
     worker_count: int,
+    has_figures: bool,
 ) -> dict:
     """Return the fields of a context that rest on test numbers; workers draw meanwhile."""
     study, eval_at = plan.study, plan.study.reading
@@ -266,6 +304,12 @@ def _analyze(
         full_frame, eval_at, error_masks, interim, study.smallest_effect, study.max_latency
     )
     inputs = frame, curves
+    found = {"frame": frame, "recommendations": recommendations}
+    read = image_errors, error_masks
+    if not has_figures:
+        return found | _judge(
+            plan, store, full_frame, *inputs, recommendations, *read, lambda _: []
+        )
 
     with workers.open_workers(worker_count, inputs) as submit:
         drawings = submit_figures(submit, Analysis(recommendations), shows_analysis=False)
@@ -279,15 +323,8 @@ def _analyze(
             )
             return [figure for figure in drawn if figure is not None]
 
-        return {"frame": frame, "recommendations": recommendations} | _judge(
-            plan,
-            store,
-            full_frame,
-            *inputs,
-            recommendations,
-            image_errors,
-            error_masks,
-            collect_figures,
+        return found | _judge(
+            plan, store, full_frame, *inputs, recommendations, *read, collect_figures
         )
 
 

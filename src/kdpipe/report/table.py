@@ -56,8 +56,8 @@ from kdpipe.stats.replicates import Halves
 from kdpipe.user_code import explain_renamed
 
 HOW_TO_READ = (
-    "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
-    "three do not have. Differences are paired by seed, negative is better."
+    "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, from three seeds "
+    "on. Differences are paired by seed, and negative is better."
 )
 COST_COLUMNS = ("parameters", "multiply_adds", "train_macs", "teacher_macs", "teacher_parameters")
 VALUE_FORMATTERS: dict[str, Callable[..., str]] = {
@@ -81,6 +81,7 @@ HEADINGS = {
     "vs_direct": "against large to small",
     "vs_plain": "against the plain one",
 }
+VALUES = "_values"  # ends the key of the values by seed that a number is the mean of
 EPOCH_LABELS: dict[EvalPoint, str] = {"last": "last epoch", "best": "best epoch"}
 # What LaTeX takes for more than text.
 LATEX_ESCAPES = str.maketrans({sign: f"\\{sign}" for sign in "%_&#$}{"}) | str.maketrans(
@@ -154,7 +155,11 @@ class TableSpec:
 
 @dataclass(frozen=True)
 class RenderedTable:
-    """A table of one report: every number in `data`, the texts that are shown in `display`."""
+    """A table of one report: every number in `data`, the texts that are shown in `display`.
+
+    `values` has, for each row of `data`, the values by seed that a number is the mean of, by the
+    column of that number.
+    """
 
     name: str
     title: str
@@ -162,6 +167,7 @@ class RenderedTable:
     data: pd.DataFrame
     display: pd.DataFrame
     columns: list[str]
+    values: Sequence[Mapping[str, Mapping[float, float]]] = ()
 
 
 def load_tables() -> dict[str, TableSpec]:
@@ -227,6 +233,7 @@ def summarize_cell(
         summaries = summarize_columns(values, replicate_ids=seeds)
         for column, summary in zip(measures, summaries, strict=True):
             fields |= _to_columns(column, summary)
+            fields[f"{column}_values"] = dataframe.get_values_by_seed(cell, column, finished)
     return fields | {"notes": describe_gaps(cell)}
 
 
@@ -295,7 +302,7 @@ def describe_winner_confidence(
 
 def estimate_mean(name: str, values: dict[float, float]) -> dict[str, Any]:
     """Return the mean over seeds with its spread and interval, as columns of that name."""
-    return _to_columns(name, summarize(values))
+    return _to_columns(name, summarize(values)) | {f"{name}_values": values}
 
 
 def estimate_difference(
@@ -303,8 +310,8 @@ def estimate_difference(
 ) -> dict[str, Any]:
     """Return values - partner, paired by seed, as columns of that name.
 
-    The mark is that of the 95 % interval; `<name>_values` holds the differences by seed until
-    `adjust_differences` holds them jointly with the others of their table.
+    The mark is that of the 95 % interval; `<name>_values` are the differences by seed, which
+    `adjust_differences` holds jointly with the others of their table.
 
     Parameters
     ----------
@@ -347,6 +354,7 @@ def _summarize_errors(errors: dict[float, float], **partners: pd.Series | None) 
         "n": len(errors),
         **_to_columns("error", summary),
         "error_median": summary.median,
+        "error_values": errors,
     }
     for name, partner in partners.items():
         if partner is not None:
@@ -492,7 +500,7 @@ def render_table_data(
     ]
     if adjusted.n_differing:
         other_label = EPOCH_LABELS[other_eval_point(context.eval_point)]
-        caption.append(f"In brackets the mark at the {other_label} where it differs.")
+        caption.append(f"Where the mark at the {other_label} differs, it is in brackets.")
     if data.display:
         display = data.display(adjusted.rows)
     else:
@@ -506,13 +514,17 @@ def render_table_data(
         )
     caption_text = " ".join(filter(None, caption))
     rows = pd.DataFrame(adjusted.rows)
-    return RenderedTable(name, title, caption_text, rows, display, data.columns)
+    values = [
+        {key.removesuffix(VALUES): row[key] for key in row if key.endswith(VALUES)}
+        for row in data.rows
+    ]
+    return RenderedTable(name, title, caption_text, rows, display, data.columns, values)
 
 
 def describe_eval_point(frame: pd.DataFrame) -> str:
     """Return a sentence on the evaluation point of a frame."""
     text = eval_point.EVAL_POINT_TEXT[eval_point.get_eval_point(frame)]
-    return f"Read at {text}, teachers as they taught."
+    return f"Networks are evaluated at {text}, teachers as they taught."
 
 
 def build_eval_point_context(
@@ -566,13 +578,13 @@ def _describe_adjustment(adjusted: AdjustedRows) -> Iterator[str]:
     states_own_counts = any("compared" in row for row in adjusted.rows)
     if count > 1 and not states_own_counts:
         yield (
-            f"The {count} differences of this table hold together: each has the interval of "
-            f"1 - {LEVEL:g} / {count} (Bonferroni) and its mark by that."
+            f"The {count} differences of this table hold jointly: each has an interval of level "
+            f"1 - {LEVEL:g} / {count} (Bonferroni), which decides its mark."
         )
     if n_seeds_only == count:
-        yield "Intervals are over seeds alone: marks are for this test set."
+        yield "Intervals are over seeds alone, so the marks hold for this test set."
         return
-    note = f" (of {n_seeds_only} the first alone is known, about this test set)"
+    note = f" (for {n_seeds_only} only the first is known, which is about this test set)"
     yield (
         "The interval is the wider of two, over seeds and over seeds and test images"
         f"{note if n_seeds_only else ''}."
@@ -611,16 +623,14 @@ def adjust_differences(
     n_differences = sum(low == low for low in lows)  # not nan
     adjusted_rows, n_seeds_only, n_differing = [], 0, 0
     for row, names in zip(rows, names_by_row, strict=True):
-        fields = {
-            key: value for key, value in row.items() if not key.endswith(("_values", "_halves"))
-        }
+        fields = {key: value for key, value in row.items() if not key.endswith((VALUES, "_halves"))}
         count = max(1, row.get("compared", n_differences))
         level = 1 - 2 * interim.compute_level(LEVEL / 2 / count)
         for name in names:
             if math.isnan(row[f"{name}_low"]):
                 continue
             halves = row.get(f"{name}_halves")
-            adjusted = _adjust_difference(row[f"{name}_values"], level, context, halves)
+            adjusted = _adjust_difference(row[f"{name}{VALUES}"], level, context, halves)
             fields |= {f"{name}_{key}": value for key, value in adjusted.items()}
             n_seeds_only += "images_low" not in adjusted
             n_differing += format_mark(fields, name) != fields[f"{name}_mark"]

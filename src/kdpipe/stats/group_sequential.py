@@ -104,7 +104,7 @@ class InterimAnalysis:
         numbers = ", ".join(map(str, self.counts))
         return (
             f"This is look {self.number} of {len(self.counts)} (after {numbers} seeds): the error "
-            "rate is that of all looks together, so at this one the intervals are wider."
+            "rate is that of all looks together, so the intervals at this one are wider."
         )
 
     @property

@@ -6,19 +6,34 @@ import re
 
 import pandas as pd
 import pytest
+from helpers.snakemake_sandbox import ROOT
 from helpers.synthetic_study import made_store
 
+from kdpipe.cli.main import main
+from kdpipe.errors import KdpipeError
 from kdpipe.report import page
-from kdpipe.report.render import render_report
+from kdpipe.report.render import collect_context, render_report
 from kdpipe.report.table import RenderedTable
+from kdpipe.report.table_row import describe_row
+
+VALUE = re.compile(r"^  seed (\d+): (\S+)(?: = (.+))?$")  # of one seed, as a row in full has it
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page")
-    plan, store = made_store(folder)
-    path = render_report(plan, store, folder / "report")
+def made(tmp_path_factory):
+    return made_store(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def rendered(made, tmp_path_factory):
+    path = render_report(*made, tmp_path_factory.mktemp("report"), "made.yaml")
     return path, (path / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def tables(made):
+    """All tables, as `kdpipe report --row` has them."""
+    return page.list_tables(collect_context(*made, has_figures=False)[0])
 
 
 def test_the_csv_of_each_table_is_part_of_the_page(rendered):
@@ -57,11 +72,95 @@ def test_mixed_machines_are_named_once_and_in_the_csv():
         ["notes"],
     )
     _, rows = page._table_fields(table)
-    assert [row[0][0] for row in rows] == ["-", "1 missing", "all seeds share it", "-"]
-    assert not any("mixes" in str(key) for row in rows for _, key in row)
+    assert [row[0][0] for _, row in rows] == ["-", "1 missing", "all seeds share it", "-"]
+    assert not any("mixes" in str(key) for _, row in rows for _, key in row)
     assert page._describe_mixed([table, table]) == (
         "4 rows of these tables compare runs that were not all made alike (a and b): the notes in "
         "each CSV name them."
     )
     assert page._describe_mixed([]) == ""
     assert "mixes" in page.table_to_csv(table)
+
+
+def read_numbers(text):
+    """By heading the number, and (value, source) by seed."""
+    numbers = {}
+    for part in text.split("\n\n")[1:-1]:
+        head, *lines = part.splitlines()
+        name, mean = re.match(r"(.+?): (\S+?),? ", head).groups()
+        found = [VALUE.match(line).groups() for line in lines]
+        numbers[name] = float(mean), {seed: (float(value), runs) for seed, value, runs in found}
+    return numbers
+
+
+def test_a_number_is_the_mean_of_what_the_records_say_of_its_runs(rendered, tables):
+    """The values are looked up by name in results.csv, and the mean is that of the table's CSV."""
+    folder, _ = rendered
+    errors = pd.read_csv(folder / "results.csv").drop_duplicates("run").set_index("run").test_error
+    row = pd.read_csv(folder / "tables/teacher_size.csv").iloc[2]
+    numbers = read_numbers(describe_row(tables, "teacher_size", "3", "records"))
+    assert {"error", "against scratch"} <= set(numbers)
+    for heading, column in (("error", "error"), ("against scratch", "vs_scratch")):
+        mean, by_seed = numbers[heading]
+        assert len(by_seed) == row.n
+        for value, source in by_seed.values():
+            plus, _, minus = source.partition(" - ")
+            assert value == pytest.approx(errors[plus] - (errors[minus] if minus else 0))
+        assert mean == pytest.approx(sum(value for value, _ in by_seed.values()) / row.n)
+        assert mean == pytest.approx(row[column])
+
+
+def test_a_mean_over_cells_gives_the_weight_of_each_run(rendered, tables):
+    """Of A or B: the weights of either side add up to one."""
+    folder, _ = rendered
+    pairs = pd.read_csv(folder / "tables/a_or_b.csv")
+    number = pairs.index[pairs.cells > 1][0] + 1
+    mean, by_seed = read_numbers(describe_row(tables, "a_or_b", f"{number}", ""))["difference"]
+    assert mean == pytest.approx(pairs.difference[number - 1])
+    cells = pairs.cells[number - 1]
+    for _, source in by_seed.values():
+        signs = re.findall(rf"([+-]) {1 / cells:.4g} x ", f"+ {source}")
+        assert signs.count("+") == signs.count("-") == cells
+
+
+def test_each_row_of_the_page_has_its_number_and_each_table_its_command(rendered):
+    folder, text = rendered
+    rows = pd.read_csv(folder / "tables/teacher_size.csv")
+    assert re.findall(r'<tr id="row-teacher_size-(\d+)">', text) == [
+        str(i + 1) for i in range(len(rows))
+    ]
+    pairs = re.findall(r'<tr id="row-a_or_b-(\d+)">', text)  # those undecided stand apart
+    assert sorted(map(int, pairs)) == list(
+        range(1, 1 + len(pd.read_csv(folder / "tables/a_or_b.csv")))
+    )
+    assert "<code>kdpipe report made.yaml --row teacher_size 1</code>" in text
+    # A row of this grid is several of the CSV.
+    assert 'id="row-checkpoints-' not in text and "--row checkpoints 1</code>" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (("teacher", "1"), "no such table; its tables are .*teacher_size"),
+        (("teacher_size", "0"), "rows 1 to"),
+        (("teacher_size", "99"), "rows 1 to"),
+        (("teacher_size", "-1"), "rows 1 to"),
+    ],
+)
+def test_another_table_or_row_is_refused(tables, arguments, expected):
+    with pytest.raises(KdpipeError, match=expected):
+        describe_row(tables, *arguments, "records")
+
+
+def test_the_command_of_a_published_page_works(capsys, monkeypatch):
+    """As it stands on the page; it writes nothing, and its number is that of the published CSV."""
+    monkeypatch.chdir(ROOT)
+    folder = "reports/published/hf_guide"
+    text = (ROOT / folder / "index.html").read_text()
+    command = re.search(r"<code>(kdpipe report \S+ --results \S+ --row by_class 1)</code>", text)[1]
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / folder).rglob("*")}
+    assert main(command.split()[1:]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (ROOT / folder).rglob("*")} == before
+    mean, by_seed = read_numbers(capsys.readouterr().out)["error"]
+    row = pd.read_csv(ROOT / folder / "tables/by_class.csv").iloc[0]
+    assert mean == pytest.approx(row.error) and len(by_seed) == row.n

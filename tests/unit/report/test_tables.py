@@ -56,7 +56,7 @@ def test_teacher_size():
     assert large["vs_scratch"] == pytest.approx(-5 / 3)
     assert (large["vs_scratch_low"], large["vs_scratch_high"]) == pytest.approx(tuple(oracle))
     assert large["vs_scratch_mark"] == "cannot tell"  # alone it would be better
-    assert "The 2 differences of this table hold together" in built_table.caption
+    assert "The 2 differences of this table hold jointly" in built_table.caption
     assert "marks are for this test set" in built_table.caption
     assert mid["vs_scratch"] == pytest.approx(-5 / 3)  # -2, -1, -2
     displayed = built_table.display.iloc[2]
@@ -278,7 +278,7 @@ def test_checkpoints_are_a_grid():
     four = built_table.display.iloc[1]
     assert (four["epochs"], four["lr"]) == ("4", "0.1")
     assert four["small, kd"] == "7 ± 0 (n 3, cannot tell)"  # -4 ± 2.5 alone, of three ± 4.4
-    assert "The 3 differences of this table hold together" in built_table.caption
+    assert "The 3 differences of this table hold jointly" in built_table.caption
     assert four["mid, kd"] == "30 (n 2, too few seeds)"
     assert built_table.display.iloc[0]["mid, kd"] == "-"
 

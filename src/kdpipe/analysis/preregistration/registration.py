@@ -499,8 +499,8 @@ def find_early_runs(records: list[dict], registration: dict) -> Iterator[str]:
     if early:
         yield (
             f"{len(early):,} of {len(records):,} runs and ensembles were made before they were "
-            f"registered, {min(early, key=early.__getitem__)} the first: what came out was to be "
-            "seen."
+            f"registered, {min(early, key=early.__getitem__)} first: their results could have been "
+            "seen by then."
         )
     if n_unknown := sum(time is None for time in start_times.values()):
         yield (

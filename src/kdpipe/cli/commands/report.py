@@ -13,6 +13,12 @@ def add_arguments(parser) -> None:
     parser.add_argument("study", help="a study file; `-` reads it from standard input")
     add_reports(parser)
     add_results(parser)
+    parser.add_argument(
+        "--row",
+        nargs=2,
+        metavar=("TABLE", "NUMBER"),
+        help="write nothing: print this row of a table in full, with the runs behind each number",
+    )
 
 
 def run(options) -> None:
@@ -38,6 +44,12 @@ def run(options) -> None:
         state.save_journal(search_state, store)
     status.require_records(plan, store, failures=True)  # before the libraries that take a second
     store = status.hide_altered(plan, store)
+    if options.row is not None:
+        from kdpipe.report.render import describe_table_row
+
+        with workers.single_threaded():
+            print(describe_table_row(plan, store, *options.row))
+        return
     study_file = options.study
     if study_file == "-":  # of a rule
         study_file = os.environ.get(run_snakemake.STUDY_FILE_ENV, "STUDY")

@@ -18,12 +18,13 @@ from kdpipe.stats import power
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 
 CAPTION = (
-    "Error of A minus that of B in points, paired by seed, over the cells that agree in everything "
-    "else: negative is for A. All pairs of one student and question hold together (Bonferroni), "
-    "and the wider of the two intervals gives the mark. Of more than {most} pairs each level is "
-    "compared with the best one on validation, by an additive fit (level + cell) over the cells "
-    "that have two levels or more; with it stands the probability that it is the best of all, over "
-    "other seeds and {images}."
+    "Error of A minus error of B in points, paired by seed, over the cells that agree in "
+    "everything else; negative is in favor of A. The intervals of all pairs of one student and "
+    "question hold jointly (Bonferroni), and the wider of the two intervals decides the mark. "
+    "Where there would be more than {most} pairs, each level is compared only with the level "
+    "that is best on validation by an additive fit (level + cell) over the cells that have two "
+    "levels or more. Beside that level is the probability that it is the best of all, over other "
+    "seeds and {images}."
 )
 NAME, TITLE = "a_or_b", "A or B?"
 DECIDED_MARKS = ("better", "worse")
@@ -79,13 +80,19 @@ def render_pairs_table(
             ", ".join(_format_level(factor, level) for level in part) for part in parts
         )
         sentences.append(
-            f"Of {student} no chain of shared cells connects these {factor}s, which cannot be "
-            f"compared: {listed}."
+            f"For {student} these {factor}s cannot be compared, since no chain of shared cells "
+            f"connects them: {listed}."
         )
     caption = " ".join(filter(None, sentences))
+    values = [{"difference": _list_values(pair.gain.values)} for pair in pairs]
     return RenderedTable(
-        NAME, TITLE, caption, pd.DataFrame(rows), pd.DataFrame(display_rows), columns
+        NAME, TITLE, caption, pd.DataFrame(rows), pd.DataFrame(display_rows), columns, values
     )
+
+
+def _list_values(values: pd.Series) -> dict[float, float]:
+    """Return values by seed that still know their runs, which `Series.to_dict` would lose."""
+    return {float(seed): value for seed, value in zip(values.index, values, strict=True)}
 
 
 def select_pairs(table: RenderedTable, is_decided: bool) -> RenderedTable:

@@ -8,12 +8,13 @@ from kdpipe.report.table import RenderedTable
 from kdpipe.stats.intervals import Summary
 
 CAPTION = (
-    "Test error of what ships in % of the images of a class, beside the same network from scratch "
-    "(of the best distilled one where that ships); mean ± half of the 95 % t interval over n "
-    "seeds. Differences are paired by seed, and those of one student hold together (Bonferroni "
-    "over its classes). This describes the test set and tests nothing: the choice saw these seeds "
-    "on validation, and the worst of many classes owes some of its error to luck. What a class is "
-    "taken for is in % of its images."
+    "Test error of what ships, in % of the images of a class, beside that of the same network "
+    "from scratch (where that is what ships, the best distilled one stands in its place); mean ± "
+    "half of the 95 % t interval over n seeds. Differences are paired by seed, and those of one "
+    "student hold jointly (Bonferroni over its classes). This describes the test set and tests "
+    "nothing: these seeds took part in the choice on validation, and the worst of many classes "
+    "owes some of its error to luck. The last columns give the classes that images were taken "
+    "for, in % of the images of the class."
 )
 NAME, TITLE = "by_class", "Error by class"
 MAX_CONFUSIONS = 2  # classes for which one is taken; the CSV has all
@@ -36,7 +37,8 @@ def render_class_table(
     display = pd.DataFrame(
         [_build_display_row(result, class_errors, names) for result, class_errors in entries]
     )
-    return RenderedTable(NAME, TITLE, CAPTION, data, display, list(COLUMNS))
+    values = [class_errors.values for _, class_errors in entries]
+    return RenderedTable(NAME, TITLE, CAPTION, data, display, list(COLUMNS), values)
 
 
 def describe_worst_class(result: PerClassErrors, names: tuple[str, ...]) -> str:

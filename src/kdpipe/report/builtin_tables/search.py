@@ -19,11 +19,11 @@ from kdpipe.stats.posterior import CONFIDENCE
 NAME, TITLE = "search", "The search, cell by cell"
 CAPTION = (
     "Every cell of {blocks}, best first: the mean of its validation errors in points over the "
-    "seeds it was seen with before it was dropped. Cells that were not seen equally often are not "
-    "to be compared by it: the chances are those of a model that knows how often each was seen, "
-    "that cells of one teacher are alike and, where outcomes on single images are known, what "
-    "other images would change. What is claimed of the winner rests on the fresh "
-    "seeds alone, which chose nothing."
+    "seeds that it was trained with before it was dropped. Do not compare by this mean cells "
+    "that were trained with different numbers of seeds. The probabilities come from a model that "
+    "knows how many seeds each cell had, that cells of one teacher are alike and, where outcomes "
+    "on single images are known, what other images would change. What the page says of the "
+    "winner rests on the fresh seeds alone, which took no part in the choice."
 )
 MAX_LIKELY_SHARE = 0.5  # of the cells: if more may be the best, they were not told apart
 MAX_NAMED = 4  # cells
@@ -96,9 +96,9 @@ def _describe_winner(search_state: SearchState, uncertainty: Uncertainty) -> lis
     student, count = uncertainty.student, len(search_state.competing[uncertainty.student])
     if uncertainty.all_diverged:
         return [f"{student}: no cell of {count} was completed: all that were run diverged."]
-    lines = [f"{student}: {uncertainty.chosen} is chosen of {count} cells."]
+    lines = [f"{student}: of {count} cells, {uncertainty.chosen} was chosen."]
     if not uncertainty.likely:
-        return [*lines, "Too little was seen twice to say how sure that is."]
+        return [*lines, "Too few cells were trained with two seeds to say how sure that is."]
     p_best = uncertainty.p_best[uncertainty.chosen]
     lines.append(_describe_likely(uncertainty, count, p_best))
     if (seed_gain := uncertainty.seed_gain) is not None:
@@ -116,18 +116,18 @@ def _describe_winner(search_state: SearchState, uncertainty: Uncertainty) -> lis
 def _describe_likely(uncertainty: Uncertainty, count: int, p_best: float) -> str:
     """Return which cells the best is one of, and how likely it is the chosen one."""
     n_likely = len(uncertainty.likely)
-    own = f"the chosen one is the best with {p_best:.0%}"
+    own = f"the chosen one is the best with a probability of {p_best:.0%}"
     if n_likely > MAX_LIKELY_SHARE * count:
         return (
-            "The search could not tell them apart: by the model the best of all is with "
-            f"{CONFIDENCE:.0%} one of {n_likely} of the {count} cells, and {own}."
+            "The search could not tell them apart: by the model the best of all is one of "
+            f"{n_likely} of the {count} cells with a probability of {CONFIDENCE:.0%}, and {own}."
         )
     names = "; ".join(map(str, uncertainty.likely[:MAX_NAMED]))
     more = f" and {n_likely - MAX_NAMED} more" if n_likely > MAX_NAMED else ""
     which = f"{names}{more}" if n_likely > 1 else f"{names} alone"
     return (
-        f"By the model the best of all is with {CONFIDENCE:.0%} one of {n_likely} cells ({which}); "
-        f"{own}."
+        f"By the model the best of all is one of {n_likely} cells ({which}) with a probability of "
+        f"{CONFIDENCE:.0%}; {own}."
     )
 
 
@@ -148,7 +148,7 @@ def describe_search_cost(plan: Plan, search_state: SearchState) -> list[str]:
         search_space.count_epochs(grid_runs.values()),
     )
     lines = [
-        f"It asked for {part:,} student-epochs of the {total:,} of the whole grid over all "
+        f"The search took {part:,} of the {total:,} student-epochs of the whole grid over all "
         f"{len(seeds)} seeds ({part / total:.0%})."
     ]
     if search_state.hours:
@@ -157,8 +157,8 @@ def describe_search_cost(plan: Plan, search_state: SearchState) -> list[str]:
             "" if max_hours is None else f", of {_format_hours(max_hours)} that they may take"
         )
         lines.append(
-            f"The runs of its rounds took {_format_hours(search_state.hours)}, each counted apart, "
-            f"teachers and scratch runs included{limit_text}."
+            "The runs of its rounds, teachers and scratch runs included, took "
+            f"{_format_hours(search_state.hours)} in total{limit_text}."
         )
     return lines
 
@@ -176,11 +176,11 @@ def render_search_figure(plan: Plan, search_state: SearchState) -> RenderedFigur
             _plot_teachers(axes[2 * row + 1], search_state, student)
         style.add_legend(figure, axes)
     caption = (
-        "Left: each line is a cell, its mean validation error over the seeds seen so far; it ends "
-        "where the cell was dropped. Right: a point is a teacher at its stop, its NLL on "
+        "Left: each line is the mean validation error of a cell over the seeds seen so far; it "
+        "ends where the cell was dropped. Right: each point is a teacher at its stop, its NLL on "
         "validation against the error of its first cell at the first seed; where the two do not "
-        "rise together, no cell stays set aside for its teacher. All on validation: nothing here "
-        "is evidence for the winner."
+        "rise together, no cell stays set aside because of its teacher. All errors are on "
+        "validation, so nothing here is evidence for the winner."
     )
     return RenderedFigure(FIGURE_NAME, FIGURE_TITLE, caption, figure)
 

@@ -46,9 +46,9 @@ def plot_classes(
     axes[-1].set_xlabel("test error of the class, %\n\u2190 lower is better")
     style.add_legend(figure, axes)
     return figure, (
-        "Means over seeds. A thick line: the paired difference of the class can be told, in "
-        "intervals that hold jointly over the classes of a student. The table of the classes has "
-        "the intervals, and what a class is taken for."
+        "Means over seeds. A thick line marks a class whose paired difference can be told; the "
+        "intervals hold jointly over the classes of a student. The table of the classes has the "
+        "intervals, and the classes that images are taken for."
     )
 
 

@@ -51,9 +51,9 @@ def plot_claims(frame: pd.DataFrame, curves: pd.DataFrame, analysis: Analysis) -
     return figure, (
         "Each contrast that a claim rests on, positive as claimed, with its 95 % interval over "
         "seeds (thick) and over seeds and images (thin). Within the grey zone an effect is smaller "
-        f"than the smallest one worth having. An arrow: beyond {LIMIT:g} of them. A claim holds "
-        "where all its contrasts do, after correction for the number of claims, so an interval "
-        f"beyond 0 is no verdict yet; open marks: cannot tell.{left_out}"
+        f"than the smallest one worth having. An arrow stands for more than {LIMIT:g} of them. A "
+        "claim holds where all its contrasts do, after correction for the number of claims, so "
+        f"an interval beyond 0 is no verdict yet; open marks: cannot tell.{left_out}"
     )
 
 

@@ -39,8 +39,9 @@ def plot_seeds(
         axis.margins(x=0.3)
     style.add_legend(figure, axes)
     return figure, (
-        "One line a seed, from the student on labels alone to the best taught one on validation. "
-        "Both share what the seed draws, so the slope is the paired difference."
+        "One line for each seed, from the student on labels alone to the distilled one that is "
+        "best on validation. Both share all that the seed draws, so the slope is the paired "
+        "difference."
     )
 
 

@@ -71,7 +71,8 @@ def plot_students(frame, curves) -> FigureWithCaption:
     style.add_legend(figure, [axis])
     return (
         figure,
-        "Each network at its price: from scratch, taught as validation chose, as teacher.",
+        "Each network against what an image costs it: from scratch, distilled in the way that "
+        "validation chose, and as a teacher.",
     )
 
 

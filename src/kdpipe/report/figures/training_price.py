@@ -68,11 +68,11 @@ def plot_training_price(
             _name_front(axis, points, price)
     style.add_legend(figure, axes)
     return figure, (
-        "Each way of training at its price: with the training of all that it learned from (left), "
-        "and with its teacher's answers alone (right). One line a way over its lengths; the star "
-        "is what to ship. The grey steps join what nothing cheaper beats, with the names of its "
-        "points. Ways were drawn on test and chosen on validation. An error far above the others "
-        "is cut off, with a note."
+        "Each way of training against its price. On the left the price includes the training of "
+        "all networks that it learned from, on the right only its teacher's answers. A line "
+        "joins the lengths of one way; the star marks what to ship. The grey steps join the "
+        "points that nothing cheaper beats, which are named. The errors are on test; choices "
+        "were made on validation. An error far above the others is cut off, with a note."
     )
 
 

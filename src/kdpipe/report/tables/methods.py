@@ -142,14 +142,14 @@ def _format_caption(counts: set[int]) -> str:
     """Return the caption, with how many differences hold jointly."""
     number = " or ".join(map(str, sorted(counts))) or "0"
     return (
-        f"{HOW_TO_READ} A method that was tried at several settings, plain KD too, stands at the "
-        f"one that validation chose, for each seed by the other seeds. The {number} differences of "
-        f"a student, teacher and stop hold together: each has the interval of 1 - {LEVEL:g} / "
-        f"their number (Bonferroni) and its mark by that. Ranks are those of the mean errors; "
-        "their range (95 %) and P(best) are those of a model, over other seeds and, where the "
-        "outcomes on single images are known, other images; three seeds are needed. KD error: in "
-        "how many points a student disagrees with its teacher. Operations: "
-        "multiply-adds of a run with what its teacher answers."
+        f"{HOW_TO_READ} Where a method was tried at several settings, plain KD included, its row "
+        f"has the one that validation chose, for each seed by the other seeds. The {number} "
+        "differences of a student, teacher and stop hold jointly: each has an interval of level "
+        f"1 - {LEVEL:g} / their number (Bonferroni), which decides its mark. Ranks are those of "
+        "the mean errors; their range (95 %) and P(best) come from a model over other seeds and, "
+        "where the outcomes on single images are known, other images, and need three seeds. KD "
+        "error: points in which a student disagrees with its teacher. Operations: multiply-adds "
+        "of a run and of its teacher's answers."
     )
 
 
