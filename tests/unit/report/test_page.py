@@ -26,7 +26,8 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rendered(made, tmp_path_factory):
-    path = render_report(*made, tmp_path_factory.mktemp("report"), "made.yaml")
+    plan, store = made
+    path = render_report(plan, store, tmp_path_factory.mktemp("report"), "made.yaml")
     return path, (path / "index.html").read_text()
 
 
@@ -87,8 +88,8 @@ def read_numbers(text):
     numbers = {}
     for part in text.split("\n\n")[1:-1]:
         head, *lines = part.splitlines()
-        name, mean = re.match(r"(.+?): (\S+?),? ", head).groups()
-        found = [VALUE.match(line).groups() for line in lines]
+        [(name, mean)] = re.findall(r"^(.+?): (\S+?),? ", head)
+        found = [VALUE.findall(line)[0] for line in lines]
         numbers[name] = float(mean), {seed: (float(value), runs) for seed, value, runs in found}
     return numbers
 
@@ -148,8 +149,9 @@ def test_each_row_of_the_page_has_its_number_and_each_table_its_command(rendered
     ],
 )
 def test_another_table_or_row_is_refused(tables, arguments, expected):
+    name, number = arguments
     with pytest.raises(KdpipeError, match=expected):
-        describe_row(tables, *arguments, "records")
+        describe_row(tables, name, number, "records")
 
 
 def test_the_command_of_a_published_page_works(capsys, monkeypatch):
@@ -157,7 +159,7 @@ def test_the_command_of_a_published_page_works(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     folder = "reports/published/hf_guide"
     text = (ROOT / folder / "index.html").read_text()
-    command = re.search(r"<code>(kdpipe report \S+ --results \S+ --row by_class 1)</code>", text)[1]
+    [command] = re.findall(r"<code>(kdpipe report \S+ --results \S+ --row by_class 1)</code>", text)
     before = {path: path.stat().st_mtime_ns for path in (ROOT / folder).rglob("*")}
     assert main(command.split()[1:]) == 0
     assert {path: path.stat().st_mtime_ns for path in (ROOT / folder).rglob("*")} == before

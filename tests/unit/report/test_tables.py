@@ -57,7 +57,7 @@ def test_teacher_size():
     assert (large["vs_scratch_low"], large["vs_scratch_high"]) == pytest.approx(tuple(oracle))
     assert large["vs_scratch_mark"] == "cannot tell"  # alone it would be better
     assert "The 2 differences of this table hold jointly" in built_table.caption
-    assert "marks are for this test set" in built_table.caption
+    assert "so the marks hold for this test set" in built_table.caption
     assert mid["vs_scratch"] == pytest.approx(-5 / 3)  # -2, -1, -2
     displayed = built_table.display.iloc[2]
     assert displayed["against scratch"] == "-1.7 ± 2.1, cannot tell"

@@ -115,7 +115,10 @@ def test_integers_and_masks_are_those_of_the_network(tmp_path, key, value, messa
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e5m2, torch.complex64, torch.bool])
 def test_types_of_safetensors_too(tmp_path, dtype):
-    save_file(state(linear_bias=BIAS.to(dtype)), tmp_path / "w.safetensors")
+    try:
+        save_file(state(linear_bias=BIAS.to(dtype)), tmp_path / "w.safetensors")
+    except KeyError:
+        pytest.skip(f"this version of safetensors cannot write {dtype}")
     assert "linear.bias has the type" in refused(tmp_path / "w.safetensors")
 
 
