@@ -20,12 +20,12 @@ from kdpipe.report.figure import (
     assign_teacher_styles,
     group_by_student,
 )
+from kdpipe.stats.intervals import describe_difference, summarize
 
 
 def plot_early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw a panel for each student of early-stopped teachers."""
-    rows = drop_longer_teachers(select_label_trained_teachers(select_direct_students(frame)))
-    rows = filter_rows(rows, method=find_main_method(frame, "kd"))
+    rows = _select_rows(frame)
     control = (rows.stop == UNTRAINED_STOP).any()  # so far out that nothing else would be seen
     rows = rows.loc[rows.stop != UNTRAINED_STOP]
     early_rows = rows.loc[rows.stop_kind != "full"]
@@ -62,4 +62,40 @@ def plot_early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithC
     )
 
 
-FIGURE = FigureSpec("Student error against the epochs of the teacher", 20, plot_early_stopped)
+def _select_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the students of teachers that learned from labels, by the main KD."""
+    rows = drop_longer_teachers(select_label_trained_teachers(select_direct_students(frame)))
+    return filter_rows(rows, method=find_main_method(frame, "kd"))
+
+
+def find_better_stops(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return at how many stops a teacher is better and worse than when fully trained.
+
+    All differences to the full teacher hold jointly; untrained teachers do not count.
+    """
+    rows = _select_rows(frame)
+    differences = []
+    for _, cells in group_rows(rows.loc[rows.stop != UNTRAINED_STOP], "student", "teacher"):
+        errors = {
+            key["stop"]: get_series_by_seed(cell).astype(float)
+            for key, cell in group_rows(cells, "stop")
+        }
+        full = errors.pop("full", None)
+        if full is not None:
+            differences += [(values - full).dropna() for values in errors.values()]
+    if not differences:
+        return ""
+    level = 1 - 0.05 / len(differences)
+    marks = [describe_difference(summarize(values, level)) for values in differences]
+    better, worse = marks.count("better"), marks.count("worse")
+    if not better and not worse:
+        return f"no stop of {len(marks)} can be told from the full teacher"
+    return f"better than the full teacher at {better}, worse at {worse} of {len(marks)} stops"
+
+
+FIGURE = FigureSpec(
+    "Student error against the epochs of the teacher",
+    20,
+    plot_early_stopped,
+    find=find_better_stops,
+)

@@ -13,13 +13,16 @@ from kdpipe.report.figure import (
     scale_teachers,
     select_full_teacher_students,
 )
+from kdpipe.report.format import format_estimate
+from kdpipe.stats.intervals import describe_difference, summarize
+
+DISTANCES = {"better": "closer to", "worse": "farther from"}  # by the mark of a KD error
 
 
 def plot_mimicry(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw a panel for each student of several full teachers."""
-    rows = filter_rows(select_full_teacher_students(frame), method=find_main_method(frame, "kd"))
-    students = [(s, p) for s, p in group_by_student(rows) if p.teacher.nunique() > 1]
-    if not students or rows.test_kd_error.isna().all():
+    students = _select_students(frame)
+    if not students:
         return None
     figure, axes = style.make_panels(len(students))
     for axis, (student, part) in zip(axes, students, strict=True):
@@ -40,4 +43,38 @@ def plot_mimicry(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
     return figure, "Share of images that student and teacher classify differently, full KD."
 
 
-FIGURE = FigureSpec("How far students stay from their teachers", 50, plot_mimicry)
+def _select_students(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the students of several full teachers, with their rows; none without KD errors."""
+    rows = filter_rows(select_full_teacher_students(frame), method=find_main_method(frame, "kd"))
+    if rows.test_kd_error.isna().all():
+        return []
+    return [(s, part) for s, part in group_by_student(rows) if part.teacher.nunique() > 1]
+
+
+def find_distance(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return of each student whether it stays farther from its largest than its smallest teacher.
+
+    Both are known beforehand, so their difference on test is one comparison, paired by seed.
+    """
+    texts = []
+    for student, part in _select_students(frame):
+        errors = {
+            key["teacher"]: get_series_by_seed(cell, "test_kd_error").astype(float)
+            for key, cell in group_rows(part.sort_values("teacher_rank"), "teacher")
+        }
+        smallest, *_, largest = errors
+        difference = summarize((errors[largest] - errors[smallest]).dropna())
+        mark = describe_difference(difference)
+        if mark in DISTANCES:
+            size = format_estimate(difference.mean, difference.half_width, "+")
+            texts.append(
+                f"{student} is {DISTANCES[mark]} {largest} than {smallest} ({size} points)"
+            )
+        else:
+            texts.append(f"{student} has no difference that can be told")
+    return "; ".join(texts)
+
+
+FIGURE = FigureSpec(
+    "How far students stay from their teachers", 50, plot_mimicry, find=find_distance
+)

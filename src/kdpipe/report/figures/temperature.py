@@ -9,6 +9,7 @@ from kdpipe.report.figure import (
     FigureSpec,
     FigureWithCaption,
     assign_teacher_styles,
+    describe_best,
     group_by_student,
     select_full_teacher_students,
 )
@@ -16,9 +17,7 @@ from kdpipe.report.figure import (
 
 def plot_temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw a panel for each student of methods that differ in temperature."""
-    rows = filter_rows(select_full_teacher_students(frame), method_kind="kd")
-    sweeps = rows.groupby(["student", "teacher"]).temperature.transform("nunique") > 1
-    students = group_by_student(rows.loc[sweeps])
+    students = _select_students(frame)
     teachers = assign_teacher_styles(frame)
     if not students:
         return None
@@ -44,4 +43,25 @@ def plot_temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
     return figure, "Full KD from fully trained teachers at several temperatures."
 
 
-FIGURE = FigureSpec("Temperature", 80, plot_temperature)
+def _select_students(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the students of a teacher at several temperatures, with these rows."""
+    rows = filter_rows(select_full_teacher_students(frame), method_kind="kd")
+    sweeps = rows.groupby(["student", "teacher"]).temperature.transform("nunique") > 1
+    return group_by_student(rows.loc[sweeps])
+
+
+def find_best_temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return of each student and teacher which temperature is best, if that can be told."""
+    texts = []
+    for student, part in _select_students(frame):
+        for key, cells in group_rows(part, "teacher"):
+            errors = {
+                f"T {k['temperature']:g}": get_series_by_seed(cell.drop_duplicates("seed"))
+                for k, cell in group_rows(cells, "temperature")
+            }
+            if text := describe_best(errors, "temperature"):
+                texts.append(f"for {student} from {key['teacher']} {text}")
+    return "; ".join(texts)
+
+
+FIGURE = FigureSpec("Temperature", 80, plot_temperature, find=find_best_temperature)
