@@ -45,6 +45,7 @@ from kdpipe.analysis.recommendation import (
 from kdpipe.analysis.teacher_to_ship import TeacherToShip
 from kdpipe.config.schema import Study
 from kdpipe.plan.nodes import Plan
+from kdpipe.report import glossary
 from kdpipe.report.builtin_tables import a_or_b
 from kdpipe.report.figure import DrawnFigure
 from kdpipe.report.format import (
@@ -254,6 +255,7 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
     environment.filters |= {
         "unbroken": add_nonbreaking_spaces,
         "breakable": add_word_breaks,
+        "linked": glossary.link_words,
         "sentence": capitalize_sentence,
         "p_value": format_p_value,
         "cost": format_cost,
@@ -287,6 +289,7 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         csv_links={table.name: _embed_csv(table) for table in list_tables(report)},
         mixed_text=_describe_mixed(list_tables(report)),
         method_texts=describe_methods(report.frame),
+        words={glossary.make_word_id(word): (word, text) for word, text in glossary.WORDS.items()},
         format_si=format_si,
         describe_choice=describe_choice,
         describe_decision_gain=describe_decision_gain,

@@ -12,6 +12,7 @@ from helpers.synthetic_study import made_store
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
 from kdpipe.report import page
+from kdpipe.report.glossary import WORDS, link_words
 from kdpipe.report.render import collect_context, render_report
 from kdpipe.report.table import RenderedTable
 from kdpipe.report.table_row import describe_row
@@ -54,6 +55,23 @@ def test_names_of_methods_are_explained_in_a_legend_and_in_tables(rendered):
     assert re.fullmatch(r"T 4, 0.9 KD \+ 0.1 CE", explained["kd"])
     assert "until epoch" in explained["eskd"] and explained["eskd"].endswith("then CE alone")
     assert f'title="kd: {explained["kd"]}"' in html.unescape(text)
+
+
+def test_words_of_captions_lead_to_their_definitions(rendered):
+    """Every link has its end, and the manual's glossary has every word too."""
+    _, text = rendered
+    linked = set(re.findall(r'<a class="word" href="#([^"]+)">', text))
+    defined = set(re.findall(r'<dt id="(word-[^"]+)">', text))
+    assert {"word-cell", "word-stop", "word-KD-error", "word-scratch"} <= linked <= defined
+    manual = (ROOT / "docs/glossary.md").read_text()
+    missing = [word for word in WORDS if f"**{word}**" not in manual]
+    assert missing == []
+
+
+def test_the_first_of_a_word_is_linked_and_no_part_of_another():
+    assert link_words("a stop, two stops & a non-stop stopper") == (
+        'a <a class="word" href="#word-stop">stop</a>, two stops &amp; a non-stop stopper'
+    )
 
 
 def test_mixed_machines_are_named_once_and_in_the_csv():
