@@ -8,12 +8,12 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from kdpipe.workflow.load import load_rule_context
-from kdpipe.workflow.rule_context import SnakemakeOptions
+from kdpipe.workflow.rule_context import PACK_MINUTES, SnakemakeOptions
 
 min_version("9.27.1")
 
 # A cluster's profile has `jobs:`, this machine has not. (Snakemake names its executor only after this
-# file was read.) `longest_job` and `gpu_gres` are resources in the profile of a site.
+# file was read.) `longest_job`, `pack_minutes` and `gpu_gres` are resources in a site's profile.
 is_remote = workflow.resource_settings.nodes is not None
 site = workflow.resource_settings.default_resources or {}
 # The folder of this file, also where another workflow uses it as a module.
@@ -27,13 +27,17 @@ context = load_rule_context(
         is_dry_run=workflow.output_settings.dryrun,
         is_remote=is_remote,
         longest_job=site["longest_job"].value if "longest_job" in site else None,
+        pack_minutes=(
+            site["pack_minutes"].value if "pack_minutes" in site else PACK_MINUTES
+        ),
         gpu_gres=site["gpu_gres"].raw if "gpu_gres" in site else "",
         job_limit=(
             workflow.resource_settings.nodes
             if is_remote
             else workflow.resource_settings.cores
         ),
-        targets=lambda: workflow.dag_settings.targets,  # known once this file was read
+        retries=lambda: workflow.execution_settings.retries,
+        targets=lambda: workflow.dag_settings.targets,  # both are known once this file was read
     ),
 )
 study_name = context.study.study
@@ -44,6 +48,7 @@ if context.gpus and not is_remote:
 
 # On this machine `kdpipe run` starts a job as soon as there is a core; a queue needs a limited rate.
 onstart:
+    context.write_packs()
     if not is_remote:
         from kdpipe.workflow.progress import is_kdpipe_run  # not needed by jobs
         from kdpipe.workflow.run_snakemake import lift_rate_limit
@@ -67,6 +72,7 @@ include: "workflow/rules/stale.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/logit_cache.smk"
 include: "workflow/rules/runs.smk"
+include: "workflow/rules/packs.smk"
 include: "workflow/rules/ensembles.smk"
 include: "workflow/rules/probes.smk"
 include: "workflow/rules/onnx.smk"
@@ -80,7 +86,7 @@ rule all:
     default_target: True
     input:
         # The records by themselves too: of a file that exists Snakemake makes no missing input.
-        context.records(),
+        lambda wildcards: context.records(),  # the targets, of which it depends, are known by then
         # The report is rendered where the shares of a study come together.
         [] if context.plan.share else rules.render.output,
     message:
@@ -89,20 +95,21 @@ rule all:
 
 rule report:
     input:
-        rules.all.input,
+        lambda wildcards: context.records(),
+        [] if context.plan.share else rules.render.output,
     message:
         f"{study_name}: everything"
 
 
 rule teachers:
     input:
-        context.partial_target("teachers"),
+        lambda wildcards: context.partial_target("teachers"),
     message:
         f"{study_name}: its teachers"
 
 
 rule students:
     input:
-        context.partial_target("students"),
+        lambda wildcards: context.partial_target("students"),
     message:
         f"{study_name}: its students"

@@ -98,7 +98,9 @@ class Head:
         site = {
             "default-resources": {"slurm_partition": "main", "longest_job": longest_job}
             | ({"gpu_gres": gpu_gres} if gpu_gres else {}),
-            "set-resources": {"train": {"slurm_extra": "'--signal=TERM@20'"}},
+            "set-resources": {
+                rule: {"slurm_extra": "'--signal=TERM@20'"} for rule in ("train", "pack")
+            },
             "latency-wait": 20,
         }
         (folder / "site.yaml").write_text(yaml.safe_dump(site))
@@ -162,9 +164,8 @@ def test_the_study_ends_in_the_same_bytes_as_without_slurm(slurm, cluster_locall
         assert sorted(os.listdir(actual)) == sorted(os.listdir(reference))
     assert (tmp_path / "reports/cluster/index.md").exists()
     jobs = [slurm.shown(job) for job in sent(slurm, tmp_path)]
-    # One run is one job; beside them only the table of the teacher is sent.
-    assert len(jobs) == len(runs(tmp_path)) + 1
-    assert {job["NodeList"] for job in jobs} == {"n1", "n2"}
+    # Five short jobs are sent as one: four runs and the table of the teacher.
+    assert len(jobs) == 1
     assert {job["TimeLimit"] for job in jobs} == {"00:10:00"}
     assert all(job["JobName"].startswith("kdpipe_") for job in jobs)
     before = sent(slurm, tmp_path)
@@ -184,15 +185,17 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
     assert head.wait() == 1
     message = head.log.read_text()
     assert "and the time in the queue" in message and "one job at a time" not in message
+    # The two students share a job. It is sent again once, by the head alone, for the one that
+    # failed; then that one has failed, and by itself.
     lines = re.findall(rf"^failed  wrn10-0\.5 from .*{failing.name}\.log\)$", message, re.M)
-    assert len(lines) == 2 and "CalledProcessError" not in message
+    assert len(lines) == 1 and "CalledProcessError" not in message
+    assert len(re.findall(r"^failed  a job of \d short runs: .*\.log\)$", message, re.M)) == 1
     again = shlex.join(["kdpipe", *head.command[2:]])
     assert f"`kdpipe status {study} --results {tmp_path}/results` shows the reasons" in message
     assert f"`{again}` continues" in message
-    assert len(sent(slurm, tmp_path, failing.name)) == 2  # tried again once, by the head alone
+    assert len(sent(slurm, tmp_path)) == 2
     assert "directory" in json.loads((failing / "failure.json").read_text())["reason"]
     for folder in others:
-        assert len(sent(slurm, tmp_path, folder.name)) == 1
         assert exact(folder) == exact(cluster_locally / "results/runs" / folder.name)
     rows = pd.read_csv(tmp_path / "reports/cluster/results.csv").drop_duplicates("run")
     assert rows.run[rows.status == "failed"].tolist() == [failing.name]
@@ -218,8 +221,7 @@ def test_a_search_goes_through_its_rounds(slurm, tmp_path, warm):
     again = Head(slurm, there, path, by="kdpipe run")
     again.finished()
     assert runs(there) == runs(here)
-    jobs = [job for job in slurm.jobs("all") if job["folder"] == str(there)]
-    assert {job["run"] for job in jobs} == runs(there).keys()
+    assert len(sent(slurm, there)) < len(runs(there))
     decided = [sorted(each.glob("results/searches/*/round-*.json")) for each in (here, there)]
     one, other = ([each.read_bytes() for each in paths] for paths in decided)
     assert one == other and len(one) > 1

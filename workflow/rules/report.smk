@@ -12,7 +12,7 @@ localrules:
 # known only after rendering, and Snakemake empties a folder that is an output, of users' files too.
 rule render:
     input:
-        context.records(),
+        lambda wildcards: context.records(),
     output:
         page=report(
             f"{context.report_dir}/index.html",

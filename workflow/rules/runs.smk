@@ -1,5 +1,6 @@
-# One run is one job. Snakemake knows only its record: weights, checkpoints and the state of an
-# unfinished run are in the same folder and survive a failed job.
+# One run is one job, except for short runs on a cluster (packs.smk). Snakemake knows only its record:
+# weights, checkpoints and the state of an unfinished run are in the same folder and survive a failed
+# job.
 
 
 rule train:

@@ -11,7 +11,7 @@ are in `estimate`.
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from kdpipe.plan.nodes import ExportEval, LogitCache, Plan, Probe, Run
 MACS_PER_SECOND = {"cpu": 5e8, "cuda": 5e11}
 SECONDS_PER_STEP = {"cpu": 0.02, "cuda": 0.03}  # of a batch, however small its network
 START_SECONDS = 300  # seconds for imports, data and the last evaluation, on a busy file system
+NEXT_START_SECONDS = 15  # the same of a further run in the same job: all files were read before
 SECONDS_PER_IMAGE = 0.02  # to read, decode and crop one like ImageNet's: 0.007 was measured
 WORKER_BYTES = 4 * 10**8  # of a process that reads images, with the batches that it holds ready
 MIN_MINUTES = 10  # minutes; the profile's warning comes two minutes before the end
@@ -105,6 +106,74 @@ def estimate_resources(
     JobResources
         The request of the first attempt.
     """
+    return estimate_pack_resources([node], card, device, workers)
+
+
+def estimate_pack_resources(
+    nodes: Sequence[Run | LogitCache | Probe | ExportEval],
+    card: DatasetCard,
+    device: str,
+    workers: int = 0,
+) -> JobResources:
+    """Estimate what a job needs that makes several nodes, one after another.
+
+    Parameters
+    ----------
+    nodes : sequence of Run, LogitCache, Probe or ExportEval
+        Nodes that the job makes.
+    card : DatasetCard
+        Card of the images that they see.
+    device : {'cpu', 'cuda'}
+        Device that it runs on.
+    workers : int
+        Processes that read images, if they are streamed.
+
+    Returns
+    -------
+    JobResources
+        The request of the first attempt.
+    """
+    needs = [_estimate_needs(node, card, device, workers) for node in nodes]
+    seconds = START_SECONDS + NEXT_START_SECONDS * (len(nodes) - 1)
+    seconds += sum(job_seconds for job_seconds, _ in needs)
+    return JobResources(
+        minutes=max(MIN_MINUTES, round(seconds / 60)),
+        megabytes=max(megabytes for _, megabytes in needs),
+    )
+
+
+def estimate_share_of_job(
+    node: Run | LogitCache, card: DatasetCard, device: str, workers: int, minutes: int
+) -> float:
+    """Estimate what a node takes of the time of a job that makes several.
+
+    Parameters
+    ----------
+    node : Run or LogitCache
+        Node that the job makes, among others.
+    card : DatasetCard
+        Card of the images that it sees.
+    device : {'cpu', 'cuda'}
+        Device that it runs on.
+    workers : int
+        Processes that read images, if they are streamed.
+    minutes : int
+        Time limit of the job.
+
+    Returns
+    -------
+    float
+        Share of what remains of the time after the start of the job; infinite if nothing does.
+    """
+    seconds, _ = _estimate_needs(node, card, device, workers)
+    remaining = 60 * minutes - START_SECONDS
+    return (seconds + NEXT_START_SECONDS) / remaining if remaining > 0 else math.inf
+
+
+def _estimate_needs(
+    node: Run | LogitCache | Probe | ExportEval, card: DatasetCard, device: str, workers: int
+) -> tuple[float, int]:
+    """Return the seconds of a job after its start, and its megabytes."""
     match node:
         case Run():
             work = _estimate_run(node, card, device)
@@ -120,10 +189,8 @@ def estimate_resources(
         work.images_seen * SECONDS_PER_IMAGE / max(1, workers) if card.is_streamed else 0.0
     )
     images = (workers + 1) * WORKER_BYTES if card.is_streamed else work.image_bytes
-    return JobResources(
-        minutes=max(MIN_MINUTES, round((START_SECONDS + computing_seconds + reading_seconds) / 60)),
-        megabytes=BASE_MEGABYTES[device] + round(1.5 * (images + work.host_bytes) / 1e6),
-    )
+    megabytes = BASE_MEGABYTES[device] + round(1.5 * (images + work.host_bytes) / 1e6)
+    return computing_seconds + reading_seconds, megabytes
 
 
 def _estimate_run(run: Run, card: DatasetCard, device: str) -> _Workload:

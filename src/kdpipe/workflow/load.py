@@ -32,6 +32,7 @@ from kdpipe.runs.store import Store
 from kdpipe.text import join_names
 from kdpipe.workflow import preflight, progress, run_snakemake, snakemake_verbs
 from kdpipe.workflow.rule_context import (
+    PACKS_FOLDER,
     RuleContext,
     SnakemakeOptions,
     cache_marker,
@@ -191,6 +192,7 @@ def load_for_job(source: "StudySource", options: SnakemakeOptions) -> RuleContex
         device=gpus.get_job_device(study.device),
         store=store,
         options=options,
+        is_head=False,
     )
 
 
@@ -305,6 +307,9 @@ def _clean_up(context: RuleContext) -> None:
             path.unlink(missing_ok=True)
     for name in plan.nodes_by_name:
         Path(stale_marker(name)).unlink(missing_ok=True)
+    for path in PACKS_FOLDER.glob("*"):  # the logs stay
+        if path.suffix in (".json", ".done", ".made"):
+            path.unlink(missing_ok=True)
     for marker in Path("logs/reports").glob(f"{plan.study.study}.{'[0-9a-f]' * 12}"):
         marker.unlink(missing_ok=True)
     for cache in plan.logit_caches:

@@ -28,7 +28,7 @@ from kdpipe.plan import estimate, status
 from kdpipe.plan.labels import replace_names
 from kdpipe.text import escape, shorten_line
 from kdpipe.workflow import status_text, stopped_processes
-from kdpipe.workflow.rule_context import RuleContext
+from kdpipe.workflow.rule_context import PACKED_RULE, RuleContext
 from kdpipe.workflow.run_state import JobRow, RunState
 from kdpipe.workflow.stopped_processes import ServerWatch, StoppedProcess
 
@@ -201,6 +201,7 @@ class ProgressReporter:
             self.cores,
             self.context.options.is_remote,
             self.context.to_do - requested,
+            frozenset(self.context.pack_by_node),
         )
         if not requested:
             return
@@ -215,12 +216,20 @@ class ProgressReporter:
                 threading.Thread(target=self._watch_jobs, daemon=True).start()
 
     def begin_job(self, name: str) -> None:
-        """Handle the start of a job."""
-        if self.run_state:
-            self.run_state.begin_job(name)
+        """Handle the start of a job; that of a pack is the start of all that it makes."""
+        if self.run_state and name not in self.run_state.packed:
+            for member in self._list_members(name):
+                self.run_state.begin_job(member)
 
     def end_job(self, name: str) -> None:
-        """Handle the end of a job, and print its result."""
+        """Handle the end of a job, and print its result.
+
+        What a pack has made ends one by one after it.
+        """
+        if self.run_state and self._is_pack(name):
+            for member in self._list_members(name):
+                self.run_state.interrupt_job(member)
+            return
         line = self.run_state.end_job(name) if self.run_state else None
         if not self.run_state or not line:
             return
@@ -251,11 +260,16 @@ class ProgressReporter:
             Whether the queue accepted it; a job that the queue rejected or ended cannot give the
             reason itself.
         """
+        print_line = self.print_line
+        if rule == PACKED_RULE and self.context is not None:
+            print_line = self.print_once  # it is looked for as often as a job is tried again
+            rule, logs = self.context.describe_packed(name)
         logs = [log for log in logs if os.path.exists(log)]
         last_line = _read_last_line(logs[0]) if logs and is_submitted else None
         if self.is_stopped or (last_line or "").startswith(INTERRUPTED_PREFIXES):
             if self.run_state:
-                self.run_state.interrupt_job(name)
+                for member in self._list_members(name):
+                    self.run_state.interrupt_job(member)
             if not self.is_stopped:
                 label = self._label(name)
                 self.print_line(
@@ -269,9 +283,13 @@ class ProgressReporter:
         labels = self.run_state.labels if self.run_state else {}
         reason = shorten_line(replace_names(reason or KILLED_REASON, labels))
         if self.run_state:
-            self.run_state.fail_job(name, reason)
+            for member in self._list_members(name):
+                if self.run_state.is_made_by_pack(member):
+                    self.run_state.interrupt_job(member)
+                else:
+                    self.run_state.fail_job(member, reason)
         log = f" ({self.invocation.display_path(Path(logs[0]))})" if logs and is_submitted else ""
-        self.print_line(f"failed  {self._label(name)}: {reason}{log}")
+        print_line(f"failed  {self._label(name)}: {reason}{log}")
 
     def report_stop(self) -> None:
         """Print that Ctrl-C stops the jobs."""
@@ -336,8 +354,20 @@ class ProgressReporter:
             self._printed_once.add(text)
             self.print_line(text)
 
+    def _is_pack(self, name: str) -> bool:
+        """Return whether a job is a pack, which makes several runs."""
+        return self.context is not None and name in self.context.packs
+
+    def _list_members(self, name: str) -> list[str]:
+        """Return the names of what a job makes, which are several for a pack."""
+        if self.context is None or name not in self.context.packs:
+            return [name]
+        return [node.name for node in self.context.packs[name].nodes]
+
     def _label(self, name: str) -> str:
         """Return what a line calls a job: its name ends in a digest, which is there for files."""
+        if self._is_pack(name):
+            return f"a job of {len(self._list_members(name)):,} short runs"
         return self.run_state.labels.get(name, name) if self.run_state else name
 
     def _stop_display(self) -> None:

@@ -9,7 +9,7 @@ otherwise it could not find its own target.
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ from kdpipe.config.schema import Study
 from kdpipe.data.cards import DatasetCard
 from kdpipe.data.data_spec import find_unlabelled_folder
 from kdpipe.devices import gpus
+from kdpipe.jobs.pack import PackedJob, PackFile, read_pack
 from kdpipe.losses.method import CUSTOM_TERM
 from kdpipe.plan import estimate, resources
 from kdpipe.plan.nodes import Ensemble, ExportEval, LogitCache, Node, Plan, Probe, Run
 from kdpipe.runs.execution_options import ExecutionOptions
+from kdpipe.runs.files import write_json
 from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import Store
+from kdpipe.workflow.packs import Pack, Packable, find_packs
 
 
 class JobFunction:
@@ -55,6 +58,11 @@ def job_function(method: Callable[..., Any]) -> functools.cached_property[JobFun
 
 # Partial targets of the Snakefile, and the roles of the runs that each of them requires.
 PARTIAL_TARGETS = {"teachers": ("teacher",), "students": ("student", "scratch", "scratch_long")}
+# All other targets are files: then only these are made, and what they need.
+STUDY_TARGETS = {"all", "report", "everything", *PARTIAL_TARGETS}
+PACK_MINUTES = 10  # of a job that makes several short runs, unless a site says otherwise
+PACKS_FOLDER = Path("logs/packs")
+PACKED_RULE = "packed"  # checks that a pack has made one of its nodes
 
 
 @dataclass(frozen=True)
@@ -71,20 +79,26 @@ class SnakemakeOptions:
         Whether the graph is only shown: finished runs are in it too.
     longest_job : int or None
         Time limit of the cluster's jobs in minutes.
+    pack_minutes : int
+        How long a cluster's job is that makes several short runs; 0: each is a job of its own.
     gpu_gres : str
         How GPUs are requested on the cluster (`gpu:a100:1`, `shard:1`); empty: by number.
     job_limit : int or None
         Cores, or jobs of a cluster, that are used at a time.
+    retries : callable
+        Return how often a job that fails is started again.
     targets : callable
-        Return the targets of the command line, none for everything. Snakemake knows them only after
-        it has parsed the Snakefile.
+        Return the targets of the command line, none for everything. Snakemake knows these two only
+        after it has parsed the Snakefile.
     """
 
     is_dry_run: bool = False
     is_remote: bool = False
     longest_job: int | None = None
+    pack_minutes: int = PACK_MINUTES
     gpu_gres: str = ""
     job_limit: int | None = None
+    retries: Callable[[], int] = int
     targets: Callable[[], Iterable[str]] = tuple
     is_looking: bool = False
 
@@ -130,6 +144,7 @@ class RuleContext:
     awaited: Mapping[str, tuple[int, list[str]]] = field(
         default_factory=dict[str, tuple[int, list[str]]]
     )
+    is_head: bool = True
 
     # Targets.
 
@@ -178,14 +193,25 @@ class RuleContext:
         """
         node = self._node(wildcards)
         data = [] if isinstance(node, Ensemble) else self._pending_data(node)
-        caches = node.logit_caches if isinstance(node, Run) else ()
-        parents = self._pending_records("runs", (run.name for run in node.parents))
+        return [*data, *self._made_inputs(node)]
+
+    def _made_inputs(self, node: Node) -> list[str]:
+        """Return a job's inputs without data sets.
+
+        The job itself looks for no logit cache: it does not know of which a pack has made.
+        """
+        caches = node.logit_caches if isinstance(node, Run) and self.is_head else ()
         return [
-            *data,
-            *parents,
+            *self._pending_records("runs", (run.name for run in node.parents)),
             *self._stale_markers([node.name]),
-            *(cache_marker(cache.name) for cache in caches),
+            *(self._cache_marker(cache) for cache in caches),
         ]
+
+    def _cache_marker(self, cache: LogitCache) -> str:
+        """Return the file that is there once a logit cache is made."""
+        if cache.name in self.pack_by_node:
+            return packed_marker(cache.name)
+        return cache_marker(cache.name)
 
     # Parameters of a job.
 
@@ -323,6 +349,164 @@ class RuleContext:
         """Return the number of jobs that GPUs allow at a time; None if no GPU is used here."""
         return self.gpu_slots if self.gpus and not self.options.is_remote else None
 
+    # Packs: jobs of a cluster that make several short runs. Their wildcard is the name of a pack,
+    # that of `packed_inputs` and `packed_result` the name of one of its nodes.
+
+    @functools.cached_property
+    def packs(self) -> dict[str, Pack]:
+        """Return the packs of this invocation by name."""
+        options = self.options
+        is_packing = self.is_head and options.is_remote and not options.is_looking
+        minutes = min(options.pack_minutes, options.longest_job or options.pack_minutes)
+        if not (is_packing and minutes and set(options.targets()) <= STUDY_TARGETS):
+            return {}
+        requested = self.requested - self.stale
+        runs = [run for run in self.plan.runs.values() if run.name in requested]
+        runs.sort(key=lambda run: self._seed_ranks[run.name])
+        caches = {cache.name: cache for run in runs for cache in run.logit_caches}
+        cost_model = estimate.build_cost_model(
+            self.plan, self.device, self.store.load_records("runs"), self.max_jobs
+        )
+        cost_model = replace(cost_model, start=None)
+
+        def get_size(node: Packable) -> float:
+            workers, limit = self._workers(self.plan.card), options.longest_job or 10**6
+            share = resources.estimate_share_of_job(
+                node, self.plan.card, self.device, workers, limit
+            )
+            return max(share, cost_model.estimate_seconds(node) / (60 * minutes))
+
+        packs = find_packs(
+            [*runs, *caches.values()],
+            self._list_awaited,
+            get_size,
+            lambda node: estimate.count_threads(node, self.plan),
+        )
+        return {pack.name: pack for pack in packs}
+
+    @functools.cached_property
+    def pack_by_node(self) -> dict[str, Pack]:
+        """Return the packs by the names of their nodes."""
+        return {node.name: pack for pack in self.packs.values() for node in pack.nodes}
+
+    def write_packs(self) -> None:
+        """Write what each pack is to make, for its job, which does not know what is to do."""
+        for name, pack_file in self._pack_files.items():
+            PACKS_FOLDER.mkdir(parents=True, exist_ok=True)
+            write_json(pack_path(name), pack_file.model_dump())
+
+    @job_function
+    def pack_inputs(self, wildcards: Any) -> list[str]:
+        """Return what a pack waits for."""
+        inputs: list[str] = []
+        for name in sorted(self.packs[wildcards.name].inputs) if self.is_head else ():
+            if name in self.plan.logit_caches:
+                inputs.append(self._cache_marker(self.plan.logit_caches[name]))
+            elif name in self.plan.runs:
+                inputs += self._pending_records("runs", [name])
+            else:
+                inputs.append(name)
+        return inputs
+
+    @job_function
+    def pack_of(self, wildcards: Any) -> str:
+        """Return the file that is there once the pack of a node has ended."""
+        return f"{PACKS_FOLDER}/{self.pack_by_node[wildcards.name].name}.done"
+
+    @job_function
+    def packed_inputs(self, wildcards: Any) -> list[str]:
+        """Return what a node of a pack learns from: if that has failed, so has the node."""
+        return self._made_inputs(self._node(wildcards))
+
+    @job_function
+    def packed_result(self, wildcards: Any) -> str:
+        """Return a file that is there once a node of a pack is made.
+
+        Of a logit cache nothing may be: the last of its students, in the same pack, removes it.
+        """
+        if wildcards.name in self.plan.logit_caches:
+            return self.pack_of(wildcards)
+        return f"{self.store.run(wildcards.name)}/{RECORD_FILE}"
+
+    def describe_packed(self, name: str) -> tuple[str, list[str]]:
+        """Return the rule and the logs of a node of a pack, as if it were a job of its own."""
+        node = self._nodes[name]
+        rule = "table" if isinstance(node, LogitCache) else "train"
+        return rule, [f"logs/{node.kind}/{name}.log"]
+
+    @job_function
+    def pack_priority(self, wildcards: Any) -> int:
+        """Return the priority of a pack: that of the first of its runs."""
+        pack = self.packs.get(wildcards.name)
+        return max(map(self.priority, pack.nodes)) if pack else self.first_priority
+
+    @job_function
+    def pack_threads(self, wildcards: Any) -> int:
+        """Return the number of threads of a pack."""
+        return self._pack_file(wildcards).threads
+
+    @job_function
+    def pack_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Return the time limit of a pack in minutes at its n-th attempt."""
+        pack, limit = self._pack_file(wildcards), self.options.longest_job
+        job = resources.JobResources(pack.minutes, pack.megabytes)
+        return job.with_attempt(attempt, limit).minutes
+
+    @job_function
+    def pack_megabytes(self, wildcards: Any, attempt: int) -> int:
+        """Return the memory limit of a pack in megabytes at its n-th attempt."""
+        pack = self._pack_file(wildcards)
+        return resources.JobResources(pack.minutes, pack.megabytes).with_attempt(attempt).megabytes
+
+    def _pack_file(self, wildcards: Any) -> PackFile:
+        """Return what the job of a pack is told; the job itself reads it."""
+        if self.is_head:
+            return self._pack_files[wildcards.name]
+        return read_pack(pack_path(wildcards.name))
+
+    @functools.cached_property
+    def _pack_files(self) -> dict[str, PackFile]:
+        """Return what the jobs of all packs are told, by the name of the pack."""
+        return {name: self._describe_pack(pack) for name, pack in self.packs.items()}
+
+    def _describe_pack(self, pack: Pack) -> PackFile:
+        """Return what the job of a pack is told."""
+        card = self.plan.card
+        request = resources.estimate_pack_resources(
+            pack.nodes, card, self.device, self._workers(card)
+        )
+        names = {node.name for node in pack.nodes}
+        return PackFile(
+            jobs=[
+                PackedJob(
+                    kind="tables" if isinstance(node, LogitCache) else "runs",
+                    name=node.name,
+                    arguments=self._job_arguments(node),
+                    parents=[name for name in self._list_awaited(node) if name in names],
+                    students=self.waiting_students(node) if isinstance(node, LogitCache) else [],
+                )
+                for node in pack.nodes
+            ],
+            threads=estimate.count_threads(pack.nodes[0], self.plan),
+            minutes=request.minutes,
+            megabytes=request.megabytes,
+            attempts=1 + self.options.retries(),
+        )
+
+    def _job_arguments(self, node: Packable) -> list[str]:
+        """Return the command line after `kdpipe` of the job of a run or a logit cache."""
+        spec, options = self.spec(node), self.job_options(node)
+        if isinstance(node, LogitCache):
+            students = self.waiting_students(node)
+            return ["tabulate", "--spec", spec, *options, "--students", *students]
+        return ["train", "--spec", spec, f"--keep={self.checkpoint_epochs(node)}", *options]
+
+    def _list_awaited(self, node: Packable) -> list[str]:
+        """Return the names of what a node waits for: runs, logit caches, and markers of data."""
+        caches = node.logit_caches if isinstance(node, Run) else ()
+        names = [run.name for run in node.parents if run.name in self.to_do]
+        return [*names, *(cache.name for cache in caches), *self._pending_data(node)]
+
     def _node(self, wildcards: Any) -> Node:
         """Return the node that a job makes."""
         return self._nodes[wildcards.name]
@@ -339,7 +523,10 @@ class RuleContext:
         """
         names = self.plan.recorded_nodes[kind] if names is None else names
         folder, names = self.store.root / kind, [name for name in names if name in self.to_do]
-        return [f"{folder}/{name}/{RECORD_FILE}" for name in names] + self._stale_markers(names)
+        return [
+            packed_marker(name) if name in self.pack_by_node else f"{folder}/{name}/{RECORD_FILE}"
+            for name in names
+        ] + self._stale_markers(names)
 
     def _stale_markers(self, names: Iterable[str]) -> list[str]:
         """Return the markers of those names whose records are incomplete."""
@@ -383,6 +570,16 @@ class RuleContext:
 def cache_marker(cache: str) -> str:
     """Return the marker file of a logit cache; see workflow/rules/logit_cache.smk."""
     return f"logs/tables/{cache}.made"
+
+
+def packed_marker(name: str) -> str:
+    """Return the file that is there once a node of a pack is made; see workflow/rules/packs.smk."""
+    return f"{PACKS_FOLDER}/{name}.made"
+
+
+def pack_path(pack: str) -> Path:
+    """Return the file that tells the job of a pack what it is to make."""
+    return PACKS_FOLDER / f"{pack}.json"
 
 
 def prepared_marker(folder: str) -> str:

@@ -22,6 +22,7 @@ from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import READ_ERRORS
 from kdpipe.runs.store import Store, is_running
 
+QUEUED = "queued"  # activity of a job that another machine has not begun
 SLOW_SECONDS = 0.05  # an estimate that takes longer is not repeated for every line
 
 
@@ -239,6 +240,8 @@ class RunState:
         Whether jobs run on other machines.
     deferred : frozenset of str
         Nodes to do that are not part of this invocation.
+    packed : frozenset of str
+        Nodes that are made by jobs which make several.
     start_time : float
         When it started, by the monotonic clock; the other times too.
     running : dict of str to float
@@ -268,6 +271,7 @@ class RunState:
     cores: int
     is_remote: bool = False
     deferred: frozenset[str] = frozenset()
+    packed: frozenset[str] = frozenset()
     start_time: float = field(default_factory=time.monotonic)
     running: dict[str, float] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
@@ -328,6 +332,12 @@ class RunState:
         """Note that a job has failed, and why."""
         self._remove_running(name)
         self.failed[name] = reason
+
+    def is_made_by_pack(self, name: str) -> bool:
+        """Return whether a pack has made a run, though the pack itself may go on or have failed."""
+        node = self.nodes.get(name)
+        is_packed_run = isinstance(node, Run) and name in self.packed
+        return is_packed_run and (self.store.run(name) / run_folder.RECORD_FILE).exists()
 
     def interrupt_job(self, name: str) -> None:
         """Note that a job was interrupted: it resumes when it is started again."""
@@ -422,7 +432,9 @@ class RunState:
         for name, since in self.running.copy().items():
             if (node := self.nodes.get(name)) is None:
                 continue
-            if isinstance(node, Run):
+            if self.is_made_by_pack(name):
+                seconds_done[name] = self.cost_model.estimate_seconds(node)
+            elif isinstance(node, Run):
                 progress = read_progress(get_job_folder(node, self.store))
                 if self._is_working(node):
                     self._note_pace(node, progress)
@@ -489,8 +501,10 @@ class RunState:
         return ", ".join(parts)
 
     def list_jobs(self) -> list[JobRow]:
-        """Return the running jobs, the longest first."""
-        return [self._make_row(name, self.nodes.get(name)) for name in self.running.copy()]
+        """Return the running jobs, the longest first, and then those in the queue."""
+        running = [name for name in self.running.copy() if not self.is_made_by_pack(name)]
+        rows = [self._make_row(name, self.nodes.get(name)) for name in running]
+        return sorted(rows, key=lambda row: row.activity == QUEUED)
 
     def _make_row(self, name: str, node: Node | None) -> JobRow:
         """Return the row of a running job."""
@@ -503,7 +517,7 @@ class RunState:
         activities = {"Run": "training", "LogitCache": "caching logits", "Ensemble": "scoring"}
         activity = activities.get(type(node).__name__, "probing")
         if not self._is_working(node):
-            activity = "queued" if self.is_remote else "starting"
+            activity = QUEUED if self.is_remote else "starting"
         epochs = node.epochs if isinstance(node, Run) else 0
         return JobRow(self.labels[node.name], activity, progress, epochs)
 

@@ -379,6 +379,9 @@ def format_dry_run(
     jobs : sequence of str
         Names of the jobs, those that wait for no other first.
     """
+    counts, packed = Counter(counts), context.pack_by_node.keys() & jobs
+    n_caches = len(packed & context.plan.logit_caches.keys())
+    counts.update(train=len(packed) - n_caches, table=n_caches)
     products = [
         f"{counts[rule]:,} {words[counts[rule] > 1]}"
         for rule, words in RULE_PRODUCTS.items()
@@ -391,6 +394,9 @@ def format_dry_run(
         words = [f"{roles[role]:,} {role}" for role in ("teacher", "scratch", "student")]
         overlap = " (some in more than one role)" if roles.total() > len(runs) else ""
         lines.append(f"runs by kind: {', '.join(words)}{overlap}")
+    if packed:
+        n_jobs = format_count(counts["pack"], "job")
+        lines.append(f"short runs share a job: {n_jobs} for {len(packed):,} of them")
     nodes = (context.plan.nodes_by_name, context.plan.logit_caches, context.plan.datasets)
     labels = label_nodes(context.plan)
     first_jobs = [labels[name] for name in jobs if any(name in known for known in nodes)][:3]

@@ -1,6 +1,7 @@
 """Each file of `cli/commands`: its command, and the libraries that it promises never to import."""
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ TYPED = {
     "doctor": ["doctor"],
     "merge": ["merge", "elsewhere"],
     "networks": ["networks", "study.yaml"],
+    "pack": ["pack", "pack.json", "--finished", "pack.done"],
     "plan": ["plan", "study.yaml"],
     "predict": ["predict", "export", "image.png"],
     "prune": ["prune", "study.yaml"],
@@ -69,7 +71,7 @@ def test_commands_stand_in_one_order_those_of_the_rules_last():
     assert len(set(orders)) == len(WORDS) and orders == sorted(orders)
     of_rules = [word for word, command in load_commands().items() if command.order > 200]
     assert of_rules == [
-        *("prepare", "train", "tabulate", "score", "probe", "gauge", "measure", "preload")
+        *("prepare", "train", "pack", "tabulate", "score", "probe", "gauge", "measure", "preload")
     ]
     message = build_parser().format_help()
     places = [re.search(rf"\n    {word}\s", message).start() for word in load_commands()]
@@ -92,6 +94,8 @@ def finished(tmp_path_factory, shared):
         load.load_study(tiny_study.write(folder / "study.yaml", tiny_study.study()))
     )
     synthetic_study.write(plan, Store(folder / "results"))
+    sizes = {"threads": 1, "minutes": 10, "megabytes": 1200, "attempts": 1}
+    (folder / "pack.json").write_text(json.dumps({"jobs": [], **sizes}))
     return folder
 
 
