@@ -35,7 +35,11 @@ rule packed:
         pack=context.pack_of,
     output:
         temp(touch("logs/packs/{name}.made")),
+    log:
+        "logs/packs/{name}.log",
     priority: context.first_priority
+    conda:
+        "../../envs/kdpipe.yaml"
     params:
         result=context.packed_result,
     shell:
