@@ -660,3 +660,31 @@ def test_a_command_line_of_another_start_is_ignored(variable, monkeypatch, capsy
     assert reporter.invocation.repeat_command() == "snakemake --cores 3"
     assert time.monotonic() - reporter.start_time < 10
     assert "is of another start and is ignored" in capsys.readouterr().err
+
+
+def test_a_pack_fails_in_one_line_and_its_runs_end_and_fail_one_by_one(snakemake):
+    plan = snakemake.study(remote=True)
+    reporter = snakemake.handler.reporter
+    (name,) = reporter.context.packs
+    snakemake.started(nodes=4)
+    first, second, *_ = plan.runs
+    snakemake.begin("pack", name)
+    assert reporter.run_state.running.keys() == {*plan.runs, *plan.logit_caches}
+    write(plan, Store())
+    shutil.rmtree(Store().run(second))
+    assert first not in [row.name for row in reporter.run_state.list_jobs()]
+    snakemake.fail("pack", name, message="status is: 'FAILED'. ", slurm_job="7")
+    count = len(plan.runs) + len(plan.logit_caches)
+    assert snakemake.lines[-1].startswith(f"failed  a job of {count} short runs: ")
+    assert reporter.run_state.failed.keys() & plan.runs.keys() == {second}
+    snakemake.begin("pack", name)
+    snakemake.end(name)
+    assert not reporter.run_state.running and not reporter.run_state.failed
+    snakemake.begin("packed", first)
+    snakemake.end(first)
+    assert "validation error" in snakemake.lines[-1]
+    for _ in range(2):  # as often as jobs are tried again
+        snakemake.begin("packed", second)
+        snakemake.fail("packed", second)
+    (line,) = [line for line in snakemake.lines if line.startswith("failed  wrn")]
+    assert reporter.run_state.failed.keys() == {second} and line
