@@ -24,6 +24,7 @@ REVISIONS = {
     "training": 1,  # the loop, the streams, the optimizers and schedules
     "evaluation": 1,  # metrics, stored outputs
     "views": 1,  # padding, crops, flips and their order
+    "drawn": 1,  # which views of an image are drawn, where only some are
     "split": 1,  # subset, label noise, validation
     "ensemble": 1,  # averaging
     "input": 1,  # adapting images to a pretrained network that takes other ones

@@ -75,10 +75,13 @@ class ImageBatches:
         Tensor of shape (B, C, H, W)
             Normalized pixels, float32, channels last.
         """
-        return self._apply_augmentations(index, self._augmentation_values(view))
+        return self._apply_augmentations(index, self._augmentation_values(index, view))
 
-    def _augmentation_values(self, view: torch.Tensor) -> list[AppliedAugmentation]:
-        """Return the value of each augmentation in views (N,), on the device where it is used."""
+    def _augmentation_values(
+        self, index: torch.Tensor, view: torch.Tensor
+    ) -> list[AppliedAugmentation]:
+        """Return the values of each augmentation in views (N,), on the device where it is used."""
+        numbers = self.views.find_numbers(index.cpu(), view.cpu())
         return [
             (
                 augmentation,
@@ -86,7 +89,7 @@ class ImageBatches:
                 value,
                 to_device(value, self.device) if augmentation.transform_indices else value,
             )
-            for augmentation, keys, value in self.views.decode(view.cpu())
+            for augmentation, keys, value in self.views.decode(numbers)
         ]
 
     def _apply_augmentations(
@@ -133,7 +136,7 @@ class ImageBatches:
         ------
         index, view, x : Tensor of shape (B,), (B,) and (B, C, H, W)
         """
-        values = self._augmentation_values(view)
+        values = self._augmentation_values(order, view)
         order, view = to_device(order, self.device), to_device(view, self.device)
         for first in range(start * size, len(order), size):
             key = slice(first, first + size)

@@ -102,6 +102,13 @@ class DataSubset(StrictModel):
         description="seed of training subset, validation and label noise; each split has others",
         examples=[1],
     )
+    views: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None,
+        description="number of augmented views of each image, drawn once with split_seed and used "
+        "in all epochs, so that teacher outputs can be cached also for augmentations without end; "
+        "null: all views",
+        examples=[16],
+    )
     resize: Annotated[int, Field(ge=4, le=1024)] | None = Field(
         None,
         description="resize all images to this height and width; for streamed images, the size of "

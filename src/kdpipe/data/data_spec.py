@@ -39,8 +39,27 @@ def build_data_spec(data: DataConfig, card: cards.DatasetCard, split: int = 0) -
         mean=data.mean,
         std=data.std,
         stream_revision=hashing.REVISIONS["stream"] if card.is_streamed else None,
-        views={**views.build_views_spec(data), "revision": hashing.REVISIONS["views"]},
+        views={
+            **views.build_views_spec(data),
+            **_build_drawn_spec(data, split),
+            "revision": hashing.REVISIONS["views"],
+        },
     )
+
+
+def _build_drawn_spec(data: DataConfig, split: int) -> dict[str, int]:
+    """Return what the `views` of a spec say of views that are drawn once; nothing without them.
+
+    Each split draws others, as it draws other images.
+    """
+    if data.views is None:
+        return {}
+    seed = hashing.derive_seed(data.split_seed, split, 0, "", "drawn views")
+    return {
+        "drawn": data.views,
+        "drawn_seed": seed,
+        "drawn_revision": hashing.REVISIONS["drawn"],
+    }
 
 
 def build_unlabelled_spec(
@@ -71,6 +90,5 @@ def find_unlabelled_folder(source: str | None) -> str | None:
 
 
 def count_views(data: DataSpec) -> int:
-    """Return the number of views of an image: 162 for pad 4 with flip; 0 if infinite."""
-    view_set = views.Views.from_spec(data.views)
-    return 0 if view_set.is_infinite else view_set.count
+    """Return the number of views in a logit cache: 162 for pad 4 with flip; 0 if infinite."""
+    return views.Views.from_spec(data.views).cached_count

@@ -175,7 +175,9 @@ class StreamedBatches:
             keys, self._prefetch(self.load_pixels(views, requests)), strict=False
         ):
             x = normalize(pixels, self.scale, self.shift)
-            for augmentation, section, seed in views.decode(view[key]):
+            for augmentation, section, seed in views.decode(
+                views.find_numbers(order[key], view[key])
+            ):
                 if augmentation.transform_tensor is not None:
                     x = augmentation.transform_tensor(section, seed, x)
             index, number = (tensor[key] for tensor in on_device)
@@ -286,9 +288,10 @@ class _DecodingDataset(Dataset):
                     return str(error)
         return torch.from_numpy(pixels)
 
-    def decode_view(self, index: int, number: int) -> np.ndarray:
+    def decode_view(self, index: int, view: int) -> np.ndarray:
         """Return a view of an image, (H, W, C) uint8."""
         image = self.decode(index)
+        number = self.views.find_numbers(index, view)
         if self.views.is_infinite:
             # As torch.manual_seed, but without looking for a GPU.
             torch.default_generator.manual_seed(number)

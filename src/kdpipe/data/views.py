@@ -12,6 +12,9 @@ it is in use it keeps its position.
 The number of views may be infinite. Then the number of a view is the seed that it is drawn with,
 and each augmentation draws what it needs: of images in an array from a seed of its own that is
 split off; of images that stream from torch's generator, the last digit first.
+
+A study may draw a few views of each image once, with `data.views`. Then a view has its number among
+those of its image, and `find_numbers` says which of all views it is.
 """
 
 import functools
@@ -124,9 +127,15 @@ class Views:
     ----------
     augmentations : tuple of (Augmentation, StrictModel)
         Each augmentation with its keys.
+    drawn : int
+        How many views of each image are drawn from all views; 0: none, all are used.
+    drawn_seed : int
+        The seed that they are drawn with.
     """
 
     augmentations: tuple[tuple[Augmentation, Any], ...]  # each with its section
+    drawn: int = 0
+    drawn_seed: int = 0
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> "Views":
@@ -137,18 +146,32 @@ class Views:
             keys = augmentation.keys.model_validate(fields)
             if augmentation.count(keys) != 1:
                 pairs.append((augmentation, keys))
-        return cls(tuple(pairs))
+        return cls(tuple(pairs), spec.get("drawn", 0), spec.get("drawn_seed", 0))
 
     @property
     def is_infinite(self) -> bool:
-        """Return whether the number of a view is a seed."""
+        """Return whether there are infinitely many views, so that their numbers are seeds."""
         return any(
             augmentation.count(keys) == INFINITE for augmentation, keys in self.augmentations
         )
 
     @property
     def count(self) -> int:
-        """Return the number of views, or of seeds where there are infinitely many views."""
+        """Return the number of views of an image, or of seeds where there are infinitely many."""
+        return self.drawn or self._count_all()
+
+    @property
+    def cached_count(self) -> int:
+        """Return the number of views in a logit cache; 0 if there are infinitely many views.
+
+        Drawn views are followed by the image itself, which need not be one of them.
+        """
+        if self.drawn:
+            return self.drawn + 1
+        return 0 if self.is_infinite else self._count_all()
+
+    def _count_all(self) -> int:
+        """Return the number of views that a view is drawn from."""
         if self.is_infinite:
             return MAX_SEEDS
         return math.prod(augmentation.count(keys) for augmentation, keys in self.augmentations)
@@ -156,10 +179,30 @@ class Views:
     @property
     def identity_view(self) -> int:
         """Return the number of the view that is the image itself."""
+        if self.drawn:
+            return self.drawn
         number = 0
         for augmentation, keys in self.augmentations:
             number = number * augmentation.count(keys) + augmentation.identity_value(keys)
         return number
+
+    def find_numbers(self, index: Any, view: Any) -> Any:
+        """Return the numbers, among all views, of views of images.
+
+        Parameters
+        ----------
+        index, view : int, or Tensor of shape (B,)
+            The images, and the numbers of their views.
+
+        Returns
+        -------
+        int, or Tensor of shape (B,)
+            The views themselves, unless some views of each image were drawn.
+        """
+        if not self.drawn:
+            return view
+        image_seed = split_seed(self.drawn_seed, 0) ^ split_seed(index, 1)
+        return split_seed(split_seed(image_seed, 2) ^ split_seed(view, 3), 4) % self._count_all()
 
     def decode(self, number) -> list[tuple[Augmentation, Any, Any]]:
         """Return each augmentation with its keys and its value in the number of a view.

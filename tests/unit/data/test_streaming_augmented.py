@@ -1,5 +1,6 @@
 """Views without end of images that stream: torchvision's transforms, with the seed of the view."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,9 @@ def test_a_view_is_torchvisions_and_then_erased(requests, reference, photographs
             erased += rows > 0
             np.testing.assert_allclose(actual.numpy(), expected, atol=2e-6)
     assert 0 < erased < 5
+    drawn = replace(views, drawn=2, drawn_seed=11)
+    index, choice = torch.arange(8), torch.arange(8) % 2
+    numbers = drawn.find_numbers(index, choice)
+    few = streaming.create_batches(split.test, drawn, split).batches(index, choice, 3, start=1)
+    for (_, _, x), (_, _, reference) in zip(few, images.batches(index, numbers, 3, 1), strict=True):
+        assert torch.equal(x, reference)

@@ -58,10 +58,20 @@ def _live(spec: LogitCacheSpec, store) -> np.ndarray:
         teacher.forward(images.batch(every, torch.full_like(every, view)))
         for view in range(views.count)
     ]
+    if views.drawn:  # and the image itself
+        actual.append(torch.cat([teacher.forward(x) for x in images.unaugmented_batches(64)]))
     return torch.stack(actual, 1).numpy()
 
 
-@pytest.mark.parametrize("views", [{"pad": 1}, {"pad": 2, "padding": "reflect", "flip": True}])
+@pytest.mark.parametrize(
+    "views",
+    [
+        {"pad": 1},
+        {"pad": 2, "padding": "reflect", "flip": True},
+        {"pad": 2, "flip": True, "drawn": 3, "drawn_seed": 5},
+        {"augment": {"policy": "rand"}, "drawn": 2, "drawn_seed": 7},
+    ],
+)
 @pytest.mark.parametrize("precision", ["float16", "float32"])
 def test_every_view_says_what_a_live_teacher_says(taught, views, precision):
     store, runs = taught
@@ -104,11 +114,12 @@ def test_an_ensemble_of_tables_is_the_live_ensemble(taught):
         np.testing.assert_allclose(softmax(actual, 1), softmax(reference, 1), atol=1e-5)
 
 
-def test_a_student_from_a_table_learns_what_one_from_a_live_teacher_learns(tmp_path, shared):
+@pytest.mark.parametrize("data", [{}, {"augment": {"policy": "rand"}, "views": 3}])
+def test_a_student_from_a_table_learns_what_one_from_a_live_teacher_learns(tmp_path, shared, data):
     store = tiny_study.results(tmp_path, shared)
     outputs = {}
     for way in ("live", "table"):
-        plan = tiny_study.planned(teacher_outputs=way)
+        plan = tiny_study.planned(teacher_outputs=way, data=data)
         for table in plan.logit_caches.values():
             teacher_tables.build_logit_cache(table.spec, store)
         for run in plan.runs.values():

@@ -1,5 +1,6 @@
 """A data set: it has a card, enough images, and keys that fit its kind of images."""
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -101,11 +102,13 @@ def check_data_section(
         if augmentation.count(data) == views.INFINITE
     ]
     endless_keys = [next(iter(augmentation.keys.model_fields)) for augmentation in endless]
-    if endless_keys and teacher_outputs == "table":
+    if endless_keys and data.views is None and teacher_outputs == "table":
         yield (
             "teacher_outputs: table caches a finite number of views per image, and "
-            f"data.{endless_keys[0]} has no such limit: write live, or remove one of the two keys"
+            f"data.{endless_keys[0]} has no such limit: write live, remove one of the two keys, or "
+            f"have a number of views drawn once ({location}.views: 16)"
         )
+    yield from _check_drawn(location, data)
     if data.augment is not None and card.shape[0] not in (1, 3):
         yield (
             f"{location}.augment: only for grayscale or color images, and those of {data.name} "
@@ -124,6 +127,18 @@ def check_data_section(
         yield (
             f"{location}.pad: images of {height}x{width} are too small for reflection padding by "
             f"{data.pad} pixels"
+        )
+
+
+def _check_drawn(location: str, data: DataConfig) -> Iterator[str]:
+    """Check that drawn views are fewer than there are."""
+    if data.views is None:
+        return
+    counts = [each.count(data) for each in views.load_augmentations().values()]
+    if views.INFINITE not in counts and data.views >= (total := math.prod(counts)):
+        yield (
+            f"{location}.views: {data.views} views are to be drawn of each image, and the "
+            f"augmentations of this study give {total}: remove this key, or augment more"
         )
 
 

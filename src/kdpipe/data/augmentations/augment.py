@@ -68,7 +68,7 @@ class Keys(StrictModel):
     augment: Augment | None = Field(
         None,
         description="RandAugment or TrivialAugment, drawn per image: an infinite number of views, "
-        "which requires live teachers; null: none",
+        "which requires live teachers unless some are drawn once (views); null: none",
         examples=[{"policy": "trivial"}],
     )
 

@@ -38,7 +38,7 @@ class Keys(StrictModel):
     erase: Erase | None = Field(
         None,
         description="random erasing, drawn per image: an infinite number of views, which requires "
-        "live teachers; null: none",
+        "live teachers unless some are drawn once (views); null: none",
         examples=[{"probability": 0.25}],
     )
 

@@ -60,7 +60,7 @@ def build_logit_cache(
     build_dir = cache_build_dir(folder)
     weights_digest = _weights_digest(spec, store)
     parts = []
-    for view in range(images.views.count):
+    for view in range(images.views.cached_count):
         part = build_dir / f"{digest[:12]}-{view}.safetensors"
         header = {"table": digest, "view": view, "weights": weights_digest}
         if _read_view(part, header) is None:
@@ -103,9 +103,13 @@ def _compute_view(
     order = torch.arange(len(images))
 
     def run_batches(size: int) -> torch.Tensor:
-        batches = images.batches(order, torch.full_like(order, view), size)
+        if images.views.drawn and view == images.views.identity_view:
+            batches = images.unaugmented_batches(size)
+        else:
+            views = torch.full_like(order, view)
+            batches = (x for _, _, x in images.batches(order, views, size))
         max_batch = limit_batch_size(images)
-        return torch.cat([_center_logits(teacher.forward(x, max_batch)) for _, _, x in batches])
+        return torch.cat([_center_logits(teacher.forward(x, max_batch)) for x in batches])
 
     outputs = (
         cuda_errors.retry_halving_batch(images, run_batches)
@@ -262,7 +266,7 @@ def _check_against_teacher(
     generator = torch.Generator().manual_seed(derive_seed(0, 0, 0, spec.run, "check"))
     index = torch.randint(len(images), (N_CHECKED,), generator=generator)
     view = torch.randint(images.views.count, (N_CHECKED,), generator=generator)
-    shape = (len(images), images.views.count)
+    shape = (len(images), images.views.cached_count)
     if table.shape[:2] != shape or table.dtype != getattr(torch, spec.precision):
         raise StoreError(
             f"the logit cache of {spec.network.name} has shape {tuple(table.shape)}, expected "
