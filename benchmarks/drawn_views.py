@@ -58,8 +58,8 @@ def run_study(folder: Path, views: int | None, cores: int) -> pd.DataFrame:
     study = folder / f"{name}.yaml"
     content = {"study": name} | STUDY | {"data": STUDY["data"] | {"views": views}}
     study.write_text(yaml.safe_dump(content, sort_keys=False))
-    places = ["--config", f"results={folder / 'results'}", f"reports={folder / 'reports'}"]
-    command = [sys.executable, "-m", "kdpipe", "run", str(study), "--cores", str(cores), *places]
+    options = ["--cores", str(cores), "--directory", str(folder)]
+    command = [sys.executable, "-m", "kdpipe", "run", str(study), *options]
     subprocess.run(command, check=True, stdout=sys.stderr)
     return pd.read_csv(folder / "reports" / name / "results.csv")
 

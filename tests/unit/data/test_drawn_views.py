@@ -68,6 +68,8 @@ def test_it_is_part_of_the_spec_and_left_out_when_neutral():
     by_key += [names(pad=2, views=4, split_seed=1), names(pad=2, split_seed=1)]
     assert len(set().union(*by_key)) == sum(map(len, by_key))
     (run, *_) = tiny_study.planned(data={"pad": 2, "views": 4}).runs.values()
+    (other, *_) = tiny_study.planned(data={"pad": 2, "views": 4, "split_seed": 1}).runs.values()
+    assert run.spec.data.views["drawn_seed"] != other.spec.data.views["drawn_seed"]
     revision = {key: run.spec.data.views[key] for key in ("drawn", "drawn_revision")}
     assert revision == {"drawn": 4, "drawn_revision": 1}
 
