@@ -72,7 +72,7 @@ def find_errors(frame: pd.DataFrame, kind: str) -> pd.Series:
 
 def main() -> None:
     """Run the studies and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("drawn_views"))
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()

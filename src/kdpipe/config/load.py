@@ -237,7 +237,11 @@ def collect_notes(study: Study) -> list[str]:
                 "students' images, at the study's size and normalized by the study's mean and std; "
                 f"if they expect another input, set pretrained.{name}.input"
             )
-    notes += [_normalization_note(name, start, data) for name, start in study.starts.items()]
+    for name, start in study.starts.items():
+        if (input_spec := input_transform.resolve_input(start, data_shape)) is not None:
+            input_lines.append(f"starts.{name} is fed {input_spec}")
+        else:
+            notes.append(_normalization_note(name, start, data))
     return [*input_lines, *(f"note: {note}" for note in notes if note)]
 
 
@@ -274,7 +278,7 @@ def _normalization_note(name: str, start: InitFrom, data: DataConfig) -> str:
     return (
         f"starts.{name}: {info.source} was trained on images of {info.size[0]} x {info.size[1]}, "
         f"normalized by mean [{mean}] and std [{std}]; the study's images are not: set data.mean "
-        "and data.std to these"
+        f"and data.std to these, or starts.{name}.input to give these weights images of their own"
     )
 
 

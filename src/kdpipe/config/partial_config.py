@@ -247,15 +247,15 @@ class PartialConfig:
 
     @cached_property
     def model_inputs(self) -> input_transform.InputSpecs:
-        """Return the inputs of pretrained teachers, as far as they are known."""
+        """Return the inputs of networks with weights, as far as they are known."""
+        if self.data_shape is None:
+            return {}
         sources = {
-            name: source for name, source in self.pretrained.items() if not invalid_keys(source)
+            name: source
+            for name, source in (*self.pretrained.items(), *self.starts.items())
+            if not invalid_keys(source)
         }
-        return (
-            input_transform.resolve_inputs(sources, self.data_shape, strict=False)
-            if self.data_shape
-            else {}
-        )
+        return input_transform.resolve_inputs(sources, self.data_shape, strict=False)
 
     @cached_property
     def blocks(self) -> dict[int, BlockConfig]:
@@ -477,11 +477,6 @@ class PartialConfig:
 ALPHA_ADVICE = (
     "is the weight of KD in some papers and of CE in others; use kd_weight and ce_weight instead"
 )
-INPUT_ADVICE = (
-    "a network with initial weights gets the study's images, like every student: set data.mean, "
-    "data.std and data.resize to what its weights expect; a custom input is only for teachers that "
-    "are not trained (pretrained)"
-)
 
 
 def explain_errors(
@@ -524,8 +519,6 @@ def _explain_error(details: Any, content: object, model: type[BaseModel]) -> tup
     if kind == "extra_forbidden":
         if location[-1] in ("alpha", "alphas"):
             return key_path, f"alpha is ambiguous: it {ALPHA_ADVICE}"
-        if location[0] == "starts" and location[-1] == "input":
-            return key_path, INPUT_ADVICE
         allowed = _allowed_keys(model, location[:-1])
         return (
             subject,

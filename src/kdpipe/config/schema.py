@@ -458,6 +458,11 @@ class Study(StrictModel):
         )
 
     @property
+    def weights_sources(self) -> dict[str, PretrainedTeacher | InitFrom]:
+        """Return the networks that bring weights, to teach or to be trained, by their names."""
+        return {**self.pretrained, **self.starts}
+
+    @property
     def due_seeds(self) -> list[int]:
         """Return the seeds up to the current interim analysis; all of them without `looks`."""
         return self.seeds[: self.looks[self.look - 1]] if self.looks else self.seeds

@@ -20,9 +20,9 @@ SideLength = Annotated[int, Field(ge=4, le=2048)]
 
 
 class InputConfig(StrictModel):
-    """The images that brought weights want, where they are other ones than the study's.
+    """The images that weights from elsewhere require, where they differ from the study's.
 
-    The teacher sees the crop that its student sees: its pixels, scaled and normalised for it.
+    The network sees the same crop as a student of the study, resized and normalized for it.
     """
 
     card: bool = Field(
@@ -140,11 +140,17 @@ class PretrainedTeacher(PretrainedWeights):
 class InitFrom(PretrainedWeights):
     """A network that is trained from weights: with a teacher, or on labels as its own scratch run.
 
-    Its classifier has the classes of the data: one of other classes begins at random. Patterns are
-    of the names in the network's state_dict, with * and ?. What is neither the classifier nor new
-    is its backbone.
+    Its classifier has the classes of the data: one that the file lacks, or has for other classes,
+    begins at random. Patterns are of the names in the network's state_dict, with * and ?. What is
+    neither the classifier nor new is its backbone.
     """
 
+    input: InputConfig | None = Field(
+        None,
+        description="its input images, in training and afterwards; null: those of the study, at "
+        "its size and normalized by its mean and std",
+        examples=[{"size": 64, "card": True}],
+    )
     new: list[NamePattern] = Field(
         default_factory=list,
         description="parameters to initialize randomly, even if they are in the file",
@@ -166,6 +172,20 @@ class InitFrom(PretrainedWeights):
         description="factor on the recipe's learning rate for the backbone",
         examples=[0.1],
     )
+    probe: bool = Field(
+        False,
+        description="train the classifier alone, on the features of the backbone (a linear probe): "
+        'the same as freeze: ["*"]',
+        examples=[True],
+    )
+
+    @model_validator(mode="after")
+    def _check_probe(self):
+        if self.probe and (self.freeze or self.backbone_lr != 1):
+            raise ValueError(
+                "probe: true freezes the whole backbone: remove freeze and backbone_lr, or probe"
+            )
+        return self
 
 
 class CustomModelConfig(StrictModel):

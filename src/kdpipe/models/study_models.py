@@ -33,8 +33,8 @@ class StudyModels:
     custom : dict of str to ModelInfo or None
         Cards of the custom networks; None where one has none.
     adapted : mapping of str to tuple
-        Of pretrained networks with an input of their own, by the names that the study gives them:
-        input, network, and the networks for that input.
+        Of networks whose weights have an input of their own, by the names that the study gives
+        them: input, network, and the networks for that input.
     starts : mapping of str to InitFrom
         Networks that begin from weights.
     """
@@ -55,6 +55,9 @@ class StudyModels:
 
     def check(self, name: str) -> None:
         """Raise KdpipeError unless the network exists and takes the images."""
+        if name in self.adapted:
+            _, network, adapted_models = self.adapted[name]
+            return adapted_models.check(network)
         name = self.resolve_name(name)
         if name in self.custom:
             return
@@ -69,10 +72,10 @@ class StudyModels:
 
     def cost(self, name: str) -> Cost:
         """Return the exact cost of classifying one image."""
-        name = self.resolve_name(name)
         if name in self.adapted:
             _, network, adapted_models = self.adapted[name]
             return adapted_models.cost(network)
+        name = self.resolve_name(name)
         if name not in self.custom:
             return registry.compute_cost(name, self.shape, self.classes)
         card = self._require_card(name)
@@ -80,10 +83,10 @@ class StudyModels:
 
     def stage_shapes(self, name: str) -> list[Shape] | None:
         """Return the output shape of each group; None if it is not known."""
-        name = self.resolve_name(name)
         if name in self.adapted:
             _, network, adapted_models = self.adapted[name]
             return adapted_models.stage_shapes(network)
+        name = self.resolve_name(name)
         if name not in self.custom:
             return registry.compute_stage_shapes(name, self.shape)
         card = self.custom[name]
@@ -94,6 +97,9 @@ class StudyModels:
 
         Batch normalization of what is 1 x 1 needs two images.
         """
+        if name in self.adapted:
+            _, network, adapted_models = self.adapted[name]
+            return adapted_models.min_batch_size(network)
         name = self.resolve_name(name)
         if name in self.custom:
             card = self.custom[name]
@@ -106,10 +112,10 @@ class StudyModels:
 
     def is_linear(self, name: str) -> bool:
         """Return whether a network ends in a linear classifier, as far as is known."""
-        name = self.resolve_name(name)
         if name in self.adapted:
             _, network, adapted_models = self.adapted[name]
             return adapted_models.is_linear(network)
+        name = self.resolve_name(name)
         if name in self.custom:
             card = self.custom[name]
             return card is None or card.linear
@@ -125,7 +131,11 @@ class StudyModels:
         """
         if name in self.starts:
             init = weights_info.build_init_spec(self.starts[name])
-            return replace(self.spec(self.resolve_name(name)), name=name, start=init)
+            return replace(self._build_spec_without_init(name), name=name, start=init)
+        return self._build_spec_without_init(name)
+
+    def _build_spec_without_init(self, name: str) -> ModelSpec:
+        """Return the `network` of a spec without the weights that it starts from."""
         if name in self.adapted:
             input_spec, network, adapted_models = self.adapted[name]
             return replace(
@@ -134,6 +144,7 @@ class StudyModels:
                 channels=self.shape[0],
                 input=input_spec.spec(),
             )
+        name = self.resolve_name(name)
         if name in self.custom:
             return self._require_card(name).spec()
         return ModelSpec(

@@ -84,7 +84,7 @@ def build_plan(study: Study) -> Plan:
     if unlabelled_card is not None:
         plan.datasets[unlabelled_card.folder] = study.data
     data_shape = DataShape(card.shape, card.classes, card.class_names)
-    model_inputs = input_transform.resolve_inputs(study.pretrained, data_shape)
+    model_inputs = input_transform.resolve_inputs(study.weights_sources, data_shape)
     networks = study_models.load_study_models(
         study.networks, study.code, data_shape, model_inputs, study.network_names, study.starts
     )

@@ -29,6 +29,7 @@ from kdpipe.devices import determinism
 from kdpipe.hashing import derive_run_seed
 from kdpipe.losses.base import ModelOutput
 from kdpipe.models import factory
+from kdpipe.models.pretrained.adapter import set_normalization
 from kdpipe.models.pretrained.weights import Backbone, load_init, load_pretrained
 from kdpipe.runs import run_folder, upstream
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
@@ -222,6 +223,7 @@ def _create_student(
     if spec.pretrained:
         load_pretrained(model, spec, options.weights, data.split.mean, data.split.std)
     backbone = load_init(model, network, options.weights)
+    set_normalization(model, data.split.mean, data.split.std)
     model = model.to(device)
     average = ema.build_ema(model, recipe)
     extractor = FeatureExtractor(model, network, objective.needs, objective.student_modules)

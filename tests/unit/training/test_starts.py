@@ -22,6 +22,7 @@ from kdpipe.runs import run_folder
 from kdpipe.training import loop
 
 FROZEN = ("stem.", "groups.0.")
+INPUT = {"size": 12, "mean": [0.4], "std": [0.3]}
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +83,18 @@ def test_scratch_and_student_begin_from_the_same_weights(file, store):
     assert "start" not in tiny_study.record(store, random)
 
 
-def test_it_is_trained_as_torch_alone_would(file, store):
+def _resize_by_hand(x, split):
+    """The images of INPUT: pixels in [0, 1], scaled to 12 x 12, normalized by other numbers."""
+    pixels = x * float(split.std[0]) + float(split.mean[0])
+    scaled = F.interpolate(pixels, (12, 12), mode="bilinear", antialias=True, align_corners=False)
+    return (scaled - 0.4) / 0.3
+
+
+@pytest.mark.parametrize("own_input", [None, INPUT])
+def test_it_is_trained_as_torch_alone_would(own_input, file, store):
     """Two epochs by hand: torch's SGD with groups of its own, a frozen part in eval mode."""
     keys = {"freeze": ["stem.*", "groups.0.*"], "backbone_lr": 0.1}
-    plan = planned(file, keys)
+    plan = planned(file, keys | ({"input": own_input} if own_input else {}))
     run = of(plan, "warm", False)
     assert main(command(run, file, store)) == 0
     spec = run.spec
@@ -116,9 +125,14 @@ def test_it_is_trained_as_torch_alone_would(file, store):
         for index, _, x in images.batches(order, view, recipe.batch_size, 0):
             y = torch.as_tensor(split.train.labels)[index]
             optimiser.zero_grad()
+            x = _resize_by_hand(x, split) if own_input else x
             F.cross_entropy(model(x), y).backward()
             optimiser.step()
     written = load_file(store.run(run.name) / "weights.safetensors")
+    if own_input:
+        assert float(written.pop("mean")) == pytest.approx(float(split.mean[0]))
+        assert float(written.pop("std")) == pytest.approx(float(split.std[0]))
+        written = {key.removeprefix("network."): value for key, value in written.items()}
     for key, value in model.state_dict().items():
         torch.testing.assert_close(written[key], value, rtol=1e-4, atol=1e-5, msg=key)
         if key.startswith(FROZEN):
@@ -150,6 +164,34 @@ def test_cut_off_within_an_epoch_it_ends_in_the_same_bytes(
     assert ends[0] == ends[1]
 
 
+def test_a_backbone_alone_teaches_through_a_probe_on_images_of_its_own(file, tmp_path, store):
+    """Only the classifier moves, and a student learns from logits and features of the teacher."""
+    backbone = tmp_path / "backbone.safetensors"
+    state = {k: v for k, v in load_file(file).items() if not k.startswith("linear.")}
+    save_file(state, backbone)
+    plan = planned(
+        backbone,
+        {"probe": True, "input": INPUT},
+        main={"teachers": ["warm"], "students": ["wrn10-0.5"], "methods": ["kd", "rkd"]},
+        methods={"kd": {}, "rkd": {"kd_weight": 0, "rkd_weight": 1.0}},
+    )
+    teacher = of(plan, "warm", False)
+    assert teacher.cost.multiply_adds > of(plan, "wrn10-0.5", False).cost.multiply_adds
+    assert main(command(teacher, backbone, store, [0])) == 0
+    begun = load_file(run_folder.weights_path(store.run(teacher.name), 0))
+    written = load_file(store.run(teacher.name) / "weights.safetensors")
+    assert not torch.equal(written["network.linear.weight"], begun["network.linear.weight"])
+    for key, value in state.items():
+        assert torch.equal(written[f"network.{key}"], value), key
+    record = tiny_study.record(store, teacher)
+    assert record["start"]["new"] == ["linear.weight", "linear.bias"]
+    students = [run for run in plan.runs.values() if run.spec.teacher]
+    assert len(students) == 2
+    for run in students:
+        assert main(tiny_study.train(run, (), str(store.root))) == 0
+        assert tiny_study.record(store, run)["status"] == "done"
+
+
 def test_all_that_decides_is_in_its_name(tmp_path, file):
     one = set(planned(file).runs)
     (tmp_path / "elsewhere").mkdir()
@@ -162,12 +204,14 @@ def test_all_that_decides_is_in_its_name(tmp_path, file):
     ]
     assert requests[0] == requests[1]
     changed = [{"freeze": ["stem.*"]}, {"new": ["stem.*"]}, {"backbone_lr": 0.5}]
+    changed += [{"input": INPUT}, {"input": INPUT | {"size": 10}}]
     names = [set(planned(file, keys).runs) for keys in changed]
     for other in names:
         assert {name for name in one - other} == {name for name in one if "warm" in name}
     state = load_file(file)
     save_file({**state, "linear.bias": torch.ones(4)}, moved)
     assert {name for name in one - set(planned(moved).runs)} == {n for n in one if "warm" in n}
+    assert set(planned(file, {"probe": True}).runs) == set(planned(file, {"freeze": ["*"]}).runs)
     random = {name for name in tiny_study.planned().runs}
     assert random < one  # those at random keep theirs
 
@@ -191,12 +235,14 @@ WRONG = {
     "weights": ({"weights": "IMAGENET1K_V1", "sha256": None}, "starts.warm.weights: "),
     "both": ({"weights": "IMAGENET1K_V1"}, "remove sha256"),
     "checksum": ({"sha256": None}, "starts.warm.sha256: missing required key"),
-    "input": (
-        {"input": {"size": 64, "mean": [0.5], "std": [0.25]}},
-        "starts.warm.input: a network with initial weights gets the study's images, like every "
-        "student: set data.mean, data.std and data.resize",
+    "input": ({"input": {"size": 12}}, "starts.warm.input: give the mean and std"),
+    "channels": (
+        {"input": INPUT | {"mean": [0.4] * 3, "std": [0.3] * 3, "size": 2}},
+        "starts.warm.input",
     ),
+    "card": ({"input": {"card": True}}, "starts.warm.input.card: only named weights of"),
     "faster": ({"backbone_lr": 2}, "starts.warm.backbone_lr"),
+    "probe": ({"probe": True, "freeze": ["stem.*"]}, "probe: true freezes the whole backbone"),
 }
 
 

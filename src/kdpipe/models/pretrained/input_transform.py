@@ -1,4 +1,4 @@
-"""The input of pretrained networks that were trained on other images or classes.
+"""The input of networks whose weights were trained on other images or classes.
 
 It is derived from the keys of a study and the metadata of the weights (`weights_info`), without
 torch, and is the `input` in the `network` of a spec: the network of such a run is an adapter
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from kdpipe import hashing
 from kdpipe.errors import KdpipeError
-from kdpipe.models.config import PretrainedTeacher
+from kdpipe.models.config import InitFrom, PretrainedTeacher
 from kdpipe.models.family import Shape
 from kdpipe.models.pretrained import hub
 from kdpipe.models.pretrained.weights_info import WeightsInfo, load_weights_info
@@ -112,19 +112,20 @@ class ModelInput(NamedTuple):
     classes: int
 
 
-# The input and the network of pretrained networks, by their names in a study.
+# The input and the network of those that have an input of their own, by their names in a study.
 InputSpecs = Mapping[str, tuple[InputSpec, str]]
 
 
-def resolve_input(source: PretrainedTeacher, data: DataShape) -> InputSpec | None:
-    """Derive the input of a pretrained network.
+def resolve_input(source: PretrainedTeacher | InitFrom, data: DataShape) -> InputSpec | None:
+    """Derive the input of a network with weights.
 
     Parameters
     ----------
-    source : PretrainedTeacher
-        Its configuration in the study.
+    source : PretrainedTeacher or InitFrom
+        Its configuration in the study. One that is trained from weights has the classes of the
+        data.
     data : DataShape
-        The images and classes of its students.
+        The images and classes of the study.
 
     Returns
     -------
@@ -136,6 +137,9 @@ def resolve_input(source: PretrainedTeacher, data: DataShape) -> InputSpec | Non
     KdpipeError
         If it cannot be derived; the message begins with the key.
     """
+    if isinstance(source, InitFrom):
+        info = load_weights_info(source)
+        return source.input and _resolve_images(source, data, info, data.classes, None)
     if source.input is None and source.classes is None and source.outputs is None:
         return None
     weights_info = load_weights_info(source)
@@ -154,13 +158,13 @@ def resolve_input(source: PretrainedTeacher, data: DataShape) -> InputSpec | Non
 
 
 def resolve_inputs(
-    pretrained: Mapping[str, PretrainedTeacher], data: DataShape, strict: bool = True
+    sources: Mapping[str, PretrainedTeacher | InitFrom], data: DataShape, strict: bool = True
 ) -> InputSpecs:
-    """Derive the inputs of a study's pretrained networks, where it specifies any.
+    """Derive the inputs of a study's networks with weights, where it specifies any.
 
     Parameters
     ----------
-    pretrained : mapping of str to PretrainedTeacher
+    sources : mapping of str to PretrainedTeacher or InitFrom
         The networks by their names in the study.
     data : DataShape
         The images and classes of students.
@@ -168,7 +172,7 @@ def resolve_inputs(
         Whether to raise KdpipeError for an invalid one, instead of omitting it.
     """
     input_specs = {}
-    for label, source in pretrained.items():
+    for label, source in sources.items():
         try:
             if (input_spec := resolve_input(source, data)) is not None:
                 input_specs[label] = input_spec, source.network
@@ -210,7 +214,7 @@ def inner_spec(network: ModelSpec) -> ModelSpec:
     A network that starts from weights has its own name, and here that of its architecture.
     """
     if network.start is not None:
-        return replace(network, name=network.start.network, start=None)
+        network = replace(network, name=network.start.network, start=None)
     if network.input is None:
         return network
     inner_images = {"classes": network.input.classes, "channels": network.input.channels}
@@ -241,7 +245,7 @@ def is_valid_input(network: ModelSpec) -> bool:
 
 
 def _resolve_images(
-    source: PretrainedTeacher,
+    source: PretrainedTeacher | InitFrom,
     data: DataShape,
     weights_info: WeightsInfo | None,
     classes: int,
@@ -295,7 +299,7 @@ def _resolve_images(
     )
 
 
-def _explain_missing_info(source: PretrainedTeacher) -> str:
+def _explain_missing_info(source: PretrainedTeacher | InitFrom) -> str:
     """Return why weights have no metadata, and what to do about it."""
     if source.weights is not None and hub.is_repository(source.weights):
         command = hub.download_command(source.weights)

@@ -379,8 +379,9 @@ class Backbone:
         self.n_frozen = 0
         if (start := network.start) is None:
             return
-        inner = _unwrap_torchvision(model)
-        prefix = "" if inner is model else "network."
+        inner = _unwrap_torchvision(unwrap(model))
+        prefix = next(name for name, module in model.named_modules() if module is inner)
+        prefix += "." if prefix else ""
         head_names = _match_names(start.new, inner.state_dict()) | _find_head_names(
             inner, network.classes
         )
@@ -433,7 +434,7 @@ def load_init(model: nn.Module, network: ModelSpec, path: Path | None) -> Backbo
     if (start := network.start) is not None:
         if path is None:
             path = download_by_name(start.network, start.weights)
-        inner = _unwrap_torchvision(model)
+        inner = _unwrap_torchvision(unwrap(model))
         state, backbone.init_report = _match_init_state(inner, network, path, backbone.n_frozen)
         factory.load_state(inner, state)
     return backbone
@@ -453,7 +454,8 @@ def match_init_weights(network: ModelSpec, path: Path, code: Path | None = None)
     with torch.device("cpu" if network.build else "meta"):
         model = factory.build_model(network, code)
     frozen = Backbone(model, network).n_frozen
-    return _match_init_state(_unwrap_torchvision(model), network, path, frozen)[1]
+    inner = _unwrap_torchvision(unwrap(model))
+    return _match_init_state(inner, network, path, frozen)[1]
 
 
 def _unwrap_torchvision(model: nn.Module) -> nn.Module:
@@ -478,7 +480,9 @@ def _match_init_state(
     _check_patterns_match("unused", start.unused, state, name)
     new_names = _match_names(start.new, initial)
     head = _find_head_names(model, network.classes)
-    if any(key in state and state[key].shape[:1] != initial[key].shape[:1] for key in head):
+    if any(
+        key not in state or state[key].shape[:1] != initial[key].shape[:1] for key in head
+    ):  # a backbone alone, or a classifier of other classes
         new_names |= head
     unused_names = _match_names(start.unused, state) | new_names
     loaded = {key: value for key, value in state.items() if key not in unused_names}

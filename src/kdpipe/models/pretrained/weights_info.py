@@ -162,7 +162,7 @@ def build_init_spec(start: InitFrom) -> InitSpec:
         sha256=get_checksum(start),
         new=sorted(set(start.new)),
         unused=sorted(set(start.unused)),
-        freeze=sorted(set(start.freeze)),
+        freeze=["*"] if start.probe else sorted(set(start.freeze)),
         backbone_lr=start.backbone_lr,
     )
 
@@ -172,7 +172,6 @@ def is_valid_init(network: ModelSpec) -> bool:
     start = network.start
     return bool(
         start is not None
-        and network.input is None
         and isinstance(start.network, str)
         and all(isinstance(value, str) or value is None for value in (start.weights, start.sha256))
         and (start.weights or start.sha256)

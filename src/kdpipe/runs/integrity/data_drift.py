@@ -76,7 +76,7 @@ def resolve_custom_inputs(study: Study) -> list[ModelInput]:
     """Return the images for which the custom networks of a study are built."""
     card = cards.load_section_card(study.data)
     data_shape = input_transform.DataShape(card.shape, card.classes, card.class_names)
-    model_inputs = input_transform.resolve_inputs(study.pretrained, data_shape)
+    model_inputs = input_transform.resolve_inputs(study.weights_sources, data_shape)
     return input_transform.list_custom_inputs(
         study.networks, model_inputs, study.network_names, data_shape
     )
