@@ -120,7 +120,7 @@ def test_where_the_other_reading_says_something_else_it_stands_in_brackets(read_
     assert (row.vs_scratch_low, row.vs_scratch_high) == pytest.approx(tuple(test))
     assert row.vs_scratch_mark == marks and row[f"vs_scratch_mark_at_{there}"] == other
     assert actual.display["against scratch"][1].endswith(f"{marks} ({there} epoch: {other})")
-    assert f"In brackets the mark at the {there} epoch where it differs." in actual.caption
+    assert f"Where the mark at the {there} epoch differs, it is in brackets." in actual.caption
     checked = render_table_by_name(
         "checkpoints", eval_point.select_eval_point(frame(*both_readings()), read_at)
     )

@@ -51,7 +51,7 @@ def test_teacher_size():
     assert (scratch["n"], scratch["error"], scratch["error_sd"]) == (3, 11.0, 1.0)
     assert math.isnan(scratch["vs_scratch"])
     assert (mid["teacher_error"], mid["teacher_parameters"]) == (4.0, 200)
-    # Two differences hold together: each has the interval of 1 - 0.05 / 2.
+    # Two differences hold jointly: each has an interval of level 1 - 0.05 / 2.
     oracle = stats.ttest_rel([9.0, 9.0, 10.0], [10.0, 11.0, 12.0]).confidence_interval(0.975)
     assert large["vs_scratch"] == pytest.approx(-5 / 3)
     assert (large["vs_scratch_low"], large["vs_scratch_high"]) == pytest.approx(tuple(oracle))
