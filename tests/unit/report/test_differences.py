@@ -91,7 +91,7 @@ def test_a_caption_says_how_many_have_no_images():
     more = frame(cell([1.0, 1.5, 1.2, 1.1, 1.0], teacher="large", val_error=1.0))
     both = pd.concat([rows, more], ignore_index=True)
     actual = render_table_by_name("teacher_size", both, error_masks={"last": errors.get})
-    assert "(of 1 the first alone is known, about this test set)" in actual.caption
+    assert "(for 1 only the first is known, which is about this test set)" in actual.caption
     lone = actual.data.set_index("teacher").loc["large"]
     assert math.isnan(lone.vs_scratch_images_low) and lone.vs_scratch_mark == "better"
 
