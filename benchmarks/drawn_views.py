@@ -67,7 +67,7 @@ def run_study(folder: Path, views: int | None, cores: int) -> pd.DataFrame:
 def find_errors(frame: pd.DataFrame, kind: str) -> pd.Series:
     """Return the test errors of scratch runs, teachers or students, by seed."""
     rows = frame[(frame.kind == kind) & (frame.status == "done")]
-    return rows.drop_duplicates("run").set_index("seed").test_error.sort_index()
+    return rows.groupby("run").head(1).set_index("seed").test_error.sort_index()
 
 
 def main() -> None:
