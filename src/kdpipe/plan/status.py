@@ -144,7 +144,7 @@ def require_records(plan: Plan, store: Store, failures: bool = False) -> None:
     clause = "holds" if store.root.exists() else "is not there, so there is"
     raise KdpipeError(
         f"{store.root} {clause} no record of the study {plan.study.study}: run it first "
-        "(snakemake), or say where its records are with --results; nothing was written"
+        "(kdpipe run STUDY), or say where its records are with --results; nothing was written"
     )
 
 

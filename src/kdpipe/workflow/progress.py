@@ -298,6 +298,8 @@ class ProgressReporter:
         is_remote = self.run_state is not None and self.run_state.is_remote
         jobs = "its jobs are removed from the queue" if is_remote else "its jobs end now"
         self.print_once(f"stopping: {jobs}, their progress is kept")
+        if not is_remote:
+            stopped_processes.end_jobs_later()
 
     def report_last_jobs(self) -> None:
         """Print that no further job is started after SIGTERM."""

@@ -1,12 +1,14 @@
-"""Processes of a study on this machine that somebody has stopped (SIGSTOP, Ctrl-Z), or that hang.
+"""Processes of a study on this machine that are stopped (SIGSTOP, Ctrl-Z), that hang, or are to end.
 
 A stopped job never ends, and nothing says why: the display names it, as it does the server that
 starts the jobs when that no longer answers. A job that takes long is not judged: an epoch may last
-an hour. Ctrl-C lets all of them go on,
-so that the same signal ends them.
+an hour. Ctrl-C resumes all of them, so that the same signal ends them. A terminal sends that signal
+to every process; `kill -INT` sends it to Snakemake alone, which then waits for its jobs, so those
+that are still there some seconds later are ended.
 """
 
 import contextlib
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,7 @@ import psutil  # which Snakemake needs
 from kdpipe.jobs import forkserver
 
 SILENT_SECONDS = 30.0  # without an answer of the server, which gives one each second
+GRACE_SECONDS = 5.0  # for jobs to end by a signal of their own
 STOPPED_STATES = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
@@ -61,6 +64,27 @@ def continue_stopped() -> None:
     for child in _list_stopped():
         with contextlib.suppress(psutil.Error):
             child.resume()
+
+
+def end_jobs_later() -> None:
+    """Send SIGTERM to all jobs below this process that are still there after some seconds.
+
+    A training then saves its state. The server that starts the jobs ends with this process.
+    """
+    timer = threading.Timer(GRACE_SECONDS, _end_jobs)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_jobs() -> None:
+    """Send SIGTERM to all jobs below this process."""
+    head = psutil.Process()
+    for child in head.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            words = child.cmdline()  # of a job that the server has forked: those of the server
+            is_server = "preload" in words and child.ppid() == head.pid
+            if "kdpipe" in (Path(word).name for word in words) and not is_server:
+                child.terminate()
 
 
 def _list_stopped() -> list[psutil.Process]:
