@@ -5,7 +5,7 @@ job, has a spec and a name, and waits for its `parents`. Cells and rows say wher
 node is used; several may share a run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -548,3 +548,14 @@ class Plan:
             What the study uses it as.
         """
         self.roles.setdefault(run.name, set()).add(role)
+
+
+def collect_with_ancestors(nodes: Iterable[RecordedNode]) -> set[str]:
+    """Return the names of nodes and of all that they are made of."""
+    queue, names = list(nodes), set[str]()
+    while queue:
+        node = queue.pop()
+        if node.name not in names:
+            names.add(node.name)
+            queue += node.parents
+    return names

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import status
 from kdpipe.plan.labels import label_nodes
-from kdpipe.plan.nodes import Plan, RecordedNode, Run, Share
+from kdpipe.plan.nodes import Plan, RecordedNode, Run, Share, collect_with_ancestors
 from kdpipe.runs.store import Store
 
 MAX_SHARES = 10_000
@@ -76,7 +76,7 @@ def select_share(plan: Plan, share: Share) -> Plan:
         )
     names = {node.name for node in cut_plan(plan, share.count)[share.number - 1]}
     if share.is_whole:
-        names |= _collect_ancestors(plan, names)
+        names = collect_with_ancestors(plan.nodes_by_name[name] for name in names)
     runs = {name: run for name, run in plan.runs.items() if name in names}
     return dataclasses.replace(
         plan,
@@ -276,12 +276,3 @@ def _find_families(nodes: list[RecordedNode]) -> list[list[RecordedNode]]:
     for node in nodes:
         families.setdefault(find_leader(node.name), []).append(node)
     return list(families.values())
-
-
-def _collect_ancestors(plan: Plan, names: set[str]) -> set[str]:
-    """Return the names of all that these nodes descend from."""
-    nodes, ancestors = plan.nodes_by_name, set[str]()
-    for name in reversed(nodes):  # children first
-        if name in names or name in ancestors:
-            ancestors |= {parent.name for parent in nodes[name].parents}
-    return ancestors

@@ -21,7 +21,17 @@ from kdpipe.devices import gpus
 from kdpipe.jobs.pack import PackedJob, PackFile, read_pack
 from kdpipe.losses.method import CUSTOM_TERM
 from kdpipe.plan import estimate, resources
-from kdpipe.plan.nodes import Ensemble, ExportEval, LogitCache, Node, Plan, Probe, Run
+from kdpipe.plan.nodes import (
+    Ensemble,
+    ExportEval,
+    LogitCache,
+    Node,
+    Plan,
+    Probe,
+    RecordedNode,
+    Run,
+    collect_with_ancestors,
+)
 from kdpipe.runs.execution_options import ExecutionOptions
 from kdpipe.runs.files import write_json
 from kdpipe.runs.run_folder import RECORD_FILE
@@ -63,6 +73,13 @@ STUDY_TARGETS = {"all", "report", "everything", *PARTIAL_TARGETS}
 PACK_MINUTES = 10  # of a job that makes several short runs, unless a site says otherwise
 PACKS_FOLDER = Path("logs/packs")
 PACKED_RULE = "packed"  # checks that a pack has made one of its nodes
+
+
+def find_recorded_nodes(plan: Plan, targets: Iterable[str]) -> dict[str, RecordedNode]:
+    """Return the nodes of a plan whose records are targets, by target."""
+    names = {target: Path(target).parent.name for target in targets if target.endswith(RECORD_FILE)}
+    nodes = plan.nodes_by_name
+    return {target: nodes[name] for target, name in names.items() if name in nodes}
 
 
 @dataclass(frozen=True)
@@ -158,18 +175,14 @@ class RuleContext:
 
     @property
     def requested(self) -> frozenset[str]:
-        """Return the runs of the requested partial targets, or all nodes without any."""
+        """Return the nodes to do that the targets require: all of them without targets."""
         targets = set(self.options.targets())
-        if not targets or targets - PARTIAL_TARGETS.keys():
+        records = find_recorded_nodes(self.plan, targets)
+        if not targets or targets - PARTIAL_TARGETS.keys() - records.keys():
             return self.to_do
-        roles = {role for target in targets for role in PARTIAL_TARGETS[target]}
-        queue = [name for name in self._runs_in_roles(roles) if name in self.to_do]
-        requested: set[str] = set()
-        while queue:
-            requested.add(name := queue.pop())
-            parents = (run.name for run in self.plan.runs[name].parents)
-            queue += [name for name in parents if name in self.to_do and name not in requested]
-        return frozenset(requested)
+        roles = {role for target in targets for role in PARTIAL_TARGETS.get(target, ())}
+        runs = (self.plan.runs[name] for name in self._runs_in_roles(roles))
+        return self.to_do & collect_with_ancestors((*runs, *records.values()))
 
     @property
     def report_dir(self) -> str:

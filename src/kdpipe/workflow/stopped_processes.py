@@ -1,4 +1,4 @@
-"""Processes of a study on this machine that are stopped (SIGSTOP, Ctrl-Z), that hang, or are to end.
+"""Processes of a study on this machine that are stopped (SIGSTOP, Ctrl-Z), hang, or are to end.
 
 A stopped job never ends, and nothing says why: the display names it, as it does the server that
 starts the jobs when that no longer answers. A job that takes long is not judged: an epoch may last

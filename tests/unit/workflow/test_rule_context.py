@@ -93,7 +93,20 @@ def test_half_way_is_the_price_of_what_is_asked_for_and_no_more():
     finished_runs = next(iter(teachers))
     less = dag(to_do=set(MADE) - {finished_runs}, targets=lambda: {"teachers"})
     assert less.requested == context.requested - {finished_runs}
-    for targets in ((), ("all",), ("teachers", "report"), ("results/runs/x/record.json",)):
+    student = next(run for run in PLAN.runs.values() if run.parents and run.spec.teacher)
+    path = f"results/runs/{student.name}/record.json"
+    descent = {student.name}
+    for run in reversed(PLAN.runs.values()):
+        descent |= {parent.name for parent in run.parents if run.name in descent}
+    assert dag(targets=lambda: {path}).requested == descent < set(MADE)
+    assert dag(targets=lambda: {path, "teachers"}).requested == descent | context.requested
+    for targets in (
+        (path, "report"),
+        (),
+        ("all",),
+        ("teachers", "report"),
+        ("results/runs/x/record.json",),
+    ):
         assert dag(targets=lambda requests=targets: requests).requested == set(MADE)
 
 

@@ -25,7 +25,15 @@ from kdpipe.analysis.search.search_space import Arm, ArmKey
 from kdpipe.config.schema import SearchConfig
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan.estimate import CostModel
-from kdpipe.plan.nodes import Cell, EnsembleRow, LogitCache, Plan, RecordedNode, Run
+from kdpipe.plan.nodes import (
+    Cell,
+    EnsembleRow,
+    LogitCache,
+    Plan,
+    RecordedNode,
+    Run,
+    collect_with_ancestors,
+)
 from kdpipe.runs.files import READ_ERRORS, write_json
 from kdpipe.runs.store import Store
 
@@ -519,7 +527,7 @@ def make_subplan(plan: Plan, requested: RequestedCells) -> Plan:
     needed += ensembles
     needed += [plan.runs[name] for name in {*requested.checkpoints, *requested.scratch_runs}]
     needed += [plan.gauges[name] for name in requested.export_evals]
-    names = _collect_ancestors(needed)
+    names = collect_with_ancestors(needed)
     for kind, items in plan.recorded_nodes.items():
         getattr(subplan, kind).update({name: items[name] for name in items if name in names})
     # Of a path also the steps before its end.
@@ -563,17 +571,6 @@ def _find_scratch_runs(plan: Plan, cell: Cell) -> list[Run]:
     """Return the scratch runs that a cell is compared with, also those of its path."""
     runs = [plan.find_scratch_run(cell, name) for name in (*cell.via, cell.student)]
     return [run for run in runs if run is not None]
-
-
-def _collect_ancestors(nodes: Iterable[RecordedNode]) -> set[str]:
-    """Return the names of nodes and of all that they are made of."""
-    queue, names = list(nodes), set()
-    while queue:
-        node = queue.pop()
-        if node.name not in names:
-            names.add(node.name)
-            queue += node.parents
-    return names
 
 
 # --- the journal: decisions as files

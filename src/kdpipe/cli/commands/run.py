@@ -53,7 +53,7 @@ def run(options) -> int | None:
     if run_snakemake.is_local(typed):
         try:
             due = plan if plan.share else rounds.plan_due_runs(plan.study, store)
-            _measure_and_preload(due, store)
+            _measure_and_preload(due, store, typed)
         except (KdpipeError, OSError) as error:  # the study runs without it
             print(f"kdpipe: {escape_lines(error)}", file=sys.stderr)
     os.environ |= {
@@ -70,15 +70,21 @@ def run(options) -> int | None:
     )
 
 
-def _measure_and_preload(plan: Plan, store: Store) -> None:
-    """Benchmark the networks of the pending runs, and start the fork server for short jobs."""
+def _measure_and_preload(plan: Plan, store: Store, targets: list[str]) -> None:
+    """Benchmark the networks of the pending runs, and start the fork server for short jobs.
+
+    Where records are targets, these are the runs that they need.
+    """
     from kdpipe.jobs import forkserver, parent_watchdog
-    from kdpipe.plan import estimate, status
-    from kdpipe.workflow import machine_benchmark
+    from kdpipe.plan import estimate, nodes, status
+    from kdpipe.workflow import machine_benchmark, rule_context
 
     device = resolve_device(plan.study)
     states = status.get_plan_status(plan, store)
     to_do = [run for name, run in plan.runs.items() if states[name] == "to do"]
+    if records := rule_context.find_recorded_nodes(plan, targets):
+        needed = nodes.collect_with_ancestors(records.values())
+        to_do = [run for run in to_do if run.name in needed]
     if to_do:  # now, since Snakemake takes seconds to start
         counts = format_count(len(to_do), "run")
         print(f"study {plan.study.study}: {counts} to do", file=sys.stderr, flush=True)
