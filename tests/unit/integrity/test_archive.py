@@ -148,6 +148,7 @@ def _alike(one: Path, other: Path) -> bool:
 def _without_places(path: Path) -> str:
     """A page without where weights and records lie: an archive has none of the first."""
     text = re.sub("Weights of the seed .*?(</p>|$)", "", path.read_text(), flags=re.MULTILINE)
+    text = re.sub("(?<=kdpipe report )(.*?)--results .*? (?=--row)", r"\1", text)
     return re.sub("(?<=claims.json</a>).*?</p>", "", text)
 
 
