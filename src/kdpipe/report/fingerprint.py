@@ -15,6 +15,7 @@ any other file is the user's.
 import contextlib
 import hashlib
 import json
+import os
 import re
 import sys
 from importlib import metadata
@@ -25,7 +26,12 @@ from kdpipe.analysis.preregistration import registration
 from kdpipe.config import paths
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
-from kdpipe.runs.files import find_temporary_files
+from kdpipe.runs.files import (
+    find_temporary_files,
+    hash_regular_file,
+    open_regular_file,
+    read_regular_file,
+)
 from kdpipe.runs.records import ARCHIVE_FILE
 from kdpipe.runs.store import Store
 
@@ -33,6 +39,7 @@ PAGE_FILE = "index.md"  # written after all other files of a report
 CUSTOM_FILES_LIST = ".own"  # in a report: the files that custom tables and figures may have in it
 INPUTS_FILE = ".inputs"  # in a report: the digest of all that its bytes depend on
 CHECKSUM_FILE = ".files"  # in a report: SHA-256 and name of every file, as sha256sum -c reads them
+MAX_INPUTS_BYTES, MAX_CHECKSUMS_BYTES = 2**10, 2**20
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "scipy")  # they compute and draw
 # Keys of a study that say how it is run.
 EXCLUDED_KEYS = {"device", "runs_per_gpu", "kernels", "workers", "registration"}
@@ -104,7 +111,7 @@ def compute_inputs_digest(plan: Plan, store: Store, study_file: str, digest: str
 def is_unchanged(plan: Plan, store: Store, folder: Path, study_file: str) -> bool:
     """Return whether rendering a report again would give the files that are there, bit for bit."""
     try:
-        recorded = (folder / INPUTS_FILE).read_text("utf-8").strip()
+        recorded = read_regular_file(folder / INPUTS_FILE, MAX_INPUTS_BYTES).decode().strip()
     except (OSError, ValueError):
         return False
     inputs = compute_inputs_digest(plan, store, study_file, compute_digest(plan, store))
@@ -122,7 +129,9 @@ def format_footer(digest: str) -> str:
 def read_digest(folder: Path) -> str | None:
     """Return the digest in the last line of a report; None if it is missing or cut off."""
     try:
-        text = (folder / PAGE_FILE).read_bytes()[-200:].decode(errors="replace")
+        with open_regular_file(folder / PAGE_FILE) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 200))
+            text = file.read(200).decode(errors="replace")
     except OSError:
         return None
     match = re.search(r"\(sha256 ([0-9a-f]{64})\); the page: index\.html\.\n$", text)
@@ -138,9 +147,10 @@ def format_checksums(files: dict[str, bytes]) -> bytes:
 def is_intact(folder: Path) -> bool:
     """Return whether every file of a report is as it was rendered; False without checksums."""
     try:
-        lines = (folder / CHECKSUM_FILE).read_text("utf-8").splitlines()
+        content = read_regular_file(folder / CHECKSUM_FILE, MAX_CHECKSUMS_BYTES)
+        lines = content.decode().splitlines()
         return bool(lines) and all(
-            hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
+            hash_regular_file(folder / name) == sha256
             for sha256, name in (line.split("  ", 1) for line in lines)
         )
     except (OSError, ValueError):

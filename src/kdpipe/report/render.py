@@ -51,7 +51,7 @@ from kdpipe.report.table import (
     table_to_markdown,
 )
 from kdpipe.runs import registrations
-from kdpipe.runs.files import atomic_replace_all, find_temporary_files
+from kdpipe.runs.files import atomic_replace_all, find_temporary_files, read_regular_file
 from kdpipe.runs.records import EVAL_POINTS, ROUNDING_KEY, EvalPoint, format_rounding
 from kdpipe.runs.store import PUBLISHED_EXPORTS, Store
 from kdpipe.stats.error_provenance import ErrorMaskLookup
@@ -471,7 +471,8 @@ def _find_stale_files(folder: Path, written: Collection[Path]) -> list[Path]:
         for ending in ("svg", "png")
     ]
     with contextlib.suppress(OSError, ValueError):
-        listed = (folder / fingerprint.CUSTOM_FILES_LIST).read_text("utf-8").splitlines()
+        path = folder / fingerprint.CUSTOM_FILES_LIST
+        listed = read_regular_file(path, fingerprint.MAX_CHECKSUMS_BYTES).decode().splitlines()
         names.append(fingerprint.CUSTOM_FILES_LIST)
         names += [name for name in listed if re.fullmatch(CUSTOM_FILE_PATTERN, name)]
     names += [fingerprint.INPUTS_FILE, fingerprint.CHECKSUM_FILE]

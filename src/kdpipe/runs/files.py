@@ -69,7 +69,7 @@ def atomic_replace_all(
     """Replace several files, of which one is the manifest that vouches for the others.
 
     The manifest is absent while the files are exchanged. If the disk is full or the process is
-    killed while it writes, all files stay as they were.
+    killed while it writes, or a folder is in the place of a file, all files stay as they were.
 
     Parameters
     ----------
@@ -106,6 +106,8 @@ def _write_all(files: dict[Path, bytes], before_rename: Callable[[], None] = lam
         try:
             for path, data in files.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():  # else it would be found after the old files are removed
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 file = stack.enter_context(_open_temporary(path))
                 temporaries[path] = file.name
                 file.write(data)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -112,6 +113,45 @@ def test_a_report_is_unchanged_until_anything_it_depends_on_changes(
     assert not is_unchanged()
     figure.write_bytes(content)
     assert is_unchanged()
+
+
+@pytest.mark.parametrize("name", [fingerprint.INPUTS_FILE, fingerprint.CHECKSUM_FILE, "index.md"])
+def test_special_files_in_a_report_are_not_waited_for(name, rendered, tmp_path, monkeypatch):
+    original, plan, store = rendered
+    folder = shutil.copytree(original, tmp_path / "made")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    (folder / ".draft").symlink_to("/dev/zero")
+    if name != fingerprint.CHECKSUM_FILE:
+        (folder / fingerprint.CHECKSUM_FILE).write_text(f"{'0' * 64}  .draft\n")
+
+    def stop(*_):
+        raise AssertionError("it waits for a FIFO, or reads a device")
+
+    monkeypatch.setattr(fingerprint, "compute_digest", lambda *_: "0")
+    earlier = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(20)
+    try:
+        assert not fingerprint.is_unchanged(plan, store, folder, "STUDY")
+        assert not fingerprint.is_intact(folder)
+        assert (fingerprint.read_digest(folder) is None) == (name == "index.md")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, earlier)
+
+
+def test_a_folder_in_the_place_of_a_file_leaves_the_report_that_is_there(
+    rendered, tmp_path, no_figures
+):
+    original, plan, store = rendered
+    folder = shutil.copytree(original, tmp_path / "made")
+    (folder / "index.md").write_bytes(b"before")
+    (folder / fingerprint.INPUTS_FILE).unlink()
+    (folder / fingerprint.INPUTS_FILE).mkdir()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(StoreError, match=r"made/\.inputs cannot be written: Is a directory"):
+        render_report(plan, store, folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow
