@@ -182,7 +182,7 @@ class TransferConfig(StrictModel):
     @model_validator(mode="after")
     def _check_unchanged_images(self):
         """Check that the probe's images and labels are unmodified."""
-        for key in ("label_noise", *AUGMENTATION_KEYS):
+        for key in ("label_noise", "views", *AUGMENTATION_KEYS):
             if key in self.data.model_dump(exclude_defaults=True):
                 raise ValueError(
                     f"data.{key}: not allowed: a probe uses unmodified images and labels"
@@ -245,7 +245,9 @@ class SearchConfig(StrictModel):
 def collect_network_names(
     blocks: Iterable[BlockConfig], ensembles: Iterable[EnsembleConfig], starts: Iterable[InitFrom]
 ) -> set[str]:
-    """Collect the names of networks and of other teachers.
+    """Collect the names of networks that see the study's images, and of other teachers.
+
+    A network that starts from weights with an `input` of its own sees other images.
 
     Parameters
     ----------
@@ -261,7 +263,7 @@ def collect_network_names(
     names = {
         name for block in blocks for name in [*block.teachers, *(block.via or []), *block.students]
     }
-    names |= {start.network for start in starts}
+    names |= {start.network for start in starts if start.input is None}
     return names.union(*(ensemble.networks or [] for ensemble in ensembles))
 
 

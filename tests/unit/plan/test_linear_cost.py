@@ -17,6 +17,7 @@ from kdpipe.runs.store import Store
 from kdpipe.workflow import run_state
 from kdpipe.workflow.rule_context import RuleContext
 
+ROOT = Path(__file__).parents[3]
 PACKAGE = str(Path(kdpipe.__file__).parent)
 NETWORKS = ["wrn10-1", "wrn10-2", "wrn16-1", "wrn16-2"]
 
@@ -136,3 +137,18 @@ def test_runs_that_differ_in_their_seed_alone_are_estimated_once(outputs, monkey
             alone = compute(cost_model, run, not run.logit_caches)
             assert cost_model._estimate_run(run, not run.logit_caches) == alone
     assert counts[0] == counts[1] < 100
+
+
+def test_runs_of_every_kind_are_estimated_as_each_by_itself():
+    study = load.load_study(ROOT / "benchmarks/every_kind.yaml")
+    plan = planner.build_plan(study)
+    cost_model = CostModel(plan)
+    estimates = {
+        run.name: cost_model._estimate_run(run, not run.logit_caches) for run in plan.runs.values()
+    }
+    alone = {
+        run.name: CostModel(plan)._compute_run_seconds(run, not run.logit_caches)
+        for run in plan.runs.values()
+    }
+    assert estimates == alone
+    assert len(set(alone.values())) > 10, "of runs that differ"

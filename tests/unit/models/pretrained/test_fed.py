@@ -212,6 +212,38 @@ def test_a_network_of_ones_own_is_built_for_its_teachers_images_alone(tmp_path, 
     assert "large-1x8x8-10.network.json" in capsys.readouterr().err
 
 
+def test_a_network_of_ones_own_that_is_trained_from_weights_is_built_for_its_own_images(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "near_sighted.py").write_text(
+        "from torch import nn\n\n\n"
+        "def large(num_classes, in_channels):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 256, num_classes))\n"
+    )
+    state = {"1.weight": torch.randn(12, 3 * 256), "1.bias": torch.zeros(12)}
+    save_file(state, tmp_path / "w.safetensors")
+    sha256 = hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+    start = {"network": "large", "path": "w.safetensors", "sha256": sha256, "new": ["1.*"]}
+    start["input"] = GIVEN | {"mean": [0.5] * 3, "std": [0.25] * 3}
+    content = tiny_study.study(
+        starts={"warm": start},
+        networks={"large": {"build": "near_sighted.large"}},
+        main={"teachers": ["warm"]},
+        code=".",
+    )
+    path = tiny_study.write(tmp_path / "study.yaml", content)
+    assert main(["network", str(path)]) == 0
+    cards = [card.name for card in tmp_path.glob("*.network.json")]
+    assert cards == ["large-3x16x16-10.network.json"]
+    assert main(["check", str(path)]) == 0
+    assert "starts.warm is fed the crop scaled to 16 x 16" in capsys.readouterr().out
+    content["experiments"][0]["students"].append("large")
+    tiny_study.write(path, content)
+    assert main(["check", str(path)]) == 2
+    assert "large-1x8x8-10.network.json" in capsys.readouterr().err
+
+
 def test_an_ensemble_of_pretrained_teachers_has_one_of_each(tmp_path, weights):
     content = study(tmp_path, weights, input=GIVEN, **TEN)
     content["ensembles"] = {"both": {"networks": ["mine"], "copies": 2}}
