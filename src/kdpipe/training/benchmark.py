@@ -24,7 +24,7 @@ from kdpipe.data.cards import DatasetCard
 from kdpipe.data.views import IDENTITY_VIEWS
 from kdpipe.devices import determinism
 from kdpipe.models import factory
-from kdpipe.models.pretrained.adapter import forward_in_chunks
+from kdpipe.models.pretrained.adapter import forward_in_chunks, unwrap
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
 from kdpipe.runs.files import write_json, write_npy
 from kdpipe.runs.spec import DataSpec, RunSpec
@@ -143,11 +143,8 @@ def read_cpu_wait() -> float:
 def _write_init_weights(folder: Path, spec: RunSpec, code: Path | None) -> Path:
     """Write initial weights for the network of a spec, since frozen parts take less time."""
     path = folder / "start.safetensors"
-    state = {
-        key: value.contiguous()
-        for key, value in factory.create_model(spec, code).state_dict().items()
-    }
-    save_file(state, path)
+    model = unwrap(factory.create_model(spec, code))
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
     return path
 
 

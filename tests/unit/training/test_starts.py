@@ -19,7 +19,7 @@ from kdpipe.models.factory import build_named_model
 from kdpipe.models.pretrained import weights
 from kdpipe.plan import planner
 from kdpipe.runs import run_folder
-from kdpipe.training import loop
+from kdpipe.training import benchmark, loop
 
 FROZEN = ("stem.", "groups.0.")
 INPUT = {"size": 12, "mean": [0.4], "std": [0.3]}
@@ -190,6 +190,14 @@ def test_a_backbone_alone_teaches_through_a_probe_on_images_of_its_own(file, tmp
     for run in students:
         assert main(tiny_study.train(run, (), str(store.root))) == 0
         assert tiny_study.record(store, run)["status"] == "done"
+
+
+@pytest.mark.parametrize("keys", [{}, {"probe": True}, {"input": INPUT, "probe": True}])
+def test_its_speed_is_measured_from_weights_like_its_own(keys, file):
+    plan = planned(file, keys)
+    run = of(plan, "warm", False)
+    measured = benchmark.benchmark_training(run.spec, plan.card.shape, run.cost.multiply_adds, 0.3)
+    assert measured["step"] > 0 and measured["image"] > 0
 
 
 def test_all_that_decides_is_in_its_name(tmp_path, file):
