@@ -83,7 +83,7 @@ def plot_options(
     style.add_legend(figure, axes)
     band = "the band is the student from scratch, " if has_band else ""
     return figure, (
-        f"Every way of training, the lowest test error at the top; {band}the star marks what to "
+        f"Every way of training, the lowest test error at the top; {band}the star shows what to "
         "ship, which was chosen on validation. The numbers on the right are the price of "
         "training, with all that it learned from, as a multiple of the cheapest run from "
         "scratch. Two ways can differ by seed even where their intervals overlap: A or B has the "

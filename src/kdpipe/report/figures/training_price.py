@@ -70,7 +70,7 @@ def plot_training_price(
     return figure, (
         "Each way of training against its price. On the left the price includes the training of "
         "all networks that it learned from, on the right only its teacher's answers. A line "
-        "joins the lengths of one way; the star marks what to ship. The grey steps join the "
+        "joins the lengths of one way; the star shows what to ship. The grey steps join the "
         "points that nothing cheaper beats, which are named. The errors are on test; choices "
         "were made on validation. An error far above the others is cut off, with a note."
     )
