@@ -1,13 +1,16 @@
-"""Commands of kdpipe in processes of their own, without three seconds of imports for each.
+"""Commands of kdpipe in processes of their own, without seconds of imports for each.
 
 `python forkserver.py SOCKET` does the imports once and then forks a child for each command that it
 is asked for. A child is an ordinary process with its own folder, environment and output: it can be
-killed, and it shares nothing with the next. `Warm` is the client.
+killed, and it shares nothing with the next. One whose PYTHONPATH leads to another copy of kdpipe
+imports that copy. `Warm` is the client.
 """
 
 import contextlib
+import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -20,13 +23,22 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # it is a script too
 from helpers import killing
 from helpers.waiting import readable
 
+ROOT = Path(__file__).parents[2]
+# What commands and jobs import of kdpipe, with all that these import.
+MODULES = (
+    *("cli.main", "cli.scaffold", "cli.scaffold_weights", "workflow.load", "workflow.preflight"),
+    *("workflow.machine_benchmark", "workflow.progress", "report.render", "analysis.search.rounds"),
+    *("jobs.train", "jobs.cache_logits", "jobs.eval_ensemble", "jobs.probe", "training.loop"),
+    *("training.teachers.cached", "runs.integrity.archive", "runs.integrity.verify"),
+    "runs.integrity.prune",
+)
 SHIM = """#!{python} -IS
 import json, os, socket, sys
-if sys.argv[1:2] == ["run"]:  # executes itself anew, and what is forked cannot
+if sys.argv[1:2] == ["run"] and not {forks_run}:  # which executes itself anew
     os.execv({python!r}, [{python!r}, "-m", "kdpipe", *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({path!r})
-order = {{"argv": ["kdpipe", *sys.argv[1:]], "cwd": os.getcwd(), "env": dict(os.environ)}}
+order = {{"argv": [{program!r}, *sys.argv[1:]], "cwd": os.getcwd(), "env": dict(os.environ)}}
 socket.send_fds(server, [json.dumps(order).encode() + b"\\n"], [0, 1, 2])
 answer = server.makefile().read().split()
 sys.exit(int(answer[1]) if len(answer) == 2 else 137)
@@ -34,16 +46,25 @@ sys.exit(int(answer[1]) if len(answer) == 2 else 137)
 
 
 class Warm:
-    def __init__(self, folder: Path):
+    """The client of a server.
+
+    forks_run: whether `kdpipe run` is forked too (see `forked_run`), and Snakemake.
+    changes: a file of code with what the server is to change in kdpipe for all of its commands.
+    """
+
+    def __init__(self, folder: Path, forks_run: bool = False, changes: Path | None = None):
         self.path = str(folder / "socket")
-        self.server = subprocess.Popen([sys.executable, __file__, self.path])
+        line = [sys.executable, __file__, self.path, *([str(changes)] if changes else [])]
+        self.server = subprocess.Popen(line)
         while not os.path.exists(self.path):
             assert self.server.poll() is None, "the server of commands did not start"
             time.sleep(0.05)
         self.bin = folder / "bin"  # a `kdpipe` command that asks the server, to be put on PATH
         self.bin.mkdir()
-        (self.bin / "kdpipe").write_text(SHIM.format(python=sys.executable, path=self.path))
-        (self.bin / "kdpipe").chmod(0o755)
+        keys = {"python": sys.executable, "path": self.path, "forks_run": forks_run}
+        for program in ("kdpipe", "snakemake") if forks_run else ("kdpipe",):
+            (self.bin / program).write_text(SHIM.format(program=program, **keys))
+            (self.bin / program).chmod(0o755)
 
     def start(self, *argv: str, cwd: Path, **env: str) -> "Child":
         """A kdpipe command; `env` is added to the environment (see `killing`)."""
@@ -100,7 +121,7 @@ class Child:
         return self.code
 
 
-def serve(path: str) -> None:
+def serve(path: str, changes: str | None = None) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -118,6 +139,10 @@ def serve(path: str) -> None:
 
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1)])  # imports much that is only needed to compile
+    for name in MODULES:
+        importlib.import_module(f"kdpipe.{name}")
+    if changes:
+        runpy.run_path(changes)
 
     server = socket.socket(socket.AF_UNIX)
     server.bind(path + ".new")
@@ -155,9 +180,11 @@ def _child(client: socket.socket) -> None:
     code = 1
     try:
         program, *argv = sys.argv = order["argv"]
-        sys.path[:0] = filter(None, order["env"].get("PYTHONPATH", "").split(":"))
+        _follow_pythonpath(order["env"].get("PYTHONPATH", ""))
         if program == "snakemake":
             from snakemake.cli import main
+        elif argv[:1] == ["run"]:
+            from helpers.forked_run import run as main
         else:
             from kdpipe.cli.main import main
         code = main(argv)
@@ -171,5 +198,14 @@ def _child(client: socket.socket) -> None:
     os._exit(0)
 
 
+def _follow_pythonpath(paths: str) -> None:
+    folders = [path for path in paths.split(":") if path]
+    sys.path[:0] = folders
+    copies = [path for path in folders if Path(path, "kdpipe", "__init__.py").exists()]
+    if copies and not os.path.samefile(copies[0], ROOT / "src"):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "kdpipe"]:
+            del sys.modules[name]
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import synthetic_data, tiny_study
+from helpers import forkserver, synthetic_data, tiny_study
 from helpers.snakemake_sandbox import ROOT
 
 from kdpipe.cli import main
@@ -42,8 +42,6 @@ ELSEWHERE = {
     "squeue": "tests/workflow/test_cluster.py types the line of docs/how-to/resume.md",
 }
 MACHINE = """
-import sys
-from kdpipe.cli.main import main
 from kdpipe.plan import estimate as cache
 from kdpipe.cli import scaffold
 from kdpipe.workflow import machine_benchmark
@@ -58,13 +56,6 @@ def measure_missing(plan, names, device, plans=None):
 machine_benchmark.measure_missing = measure_missing
 scaffold.time_step = lambda *_: 100.0
 scaffold.MAX_EPOCHS = 10
-sys.exit(main(sys.argv[1:]))
-"""
-KDPIPE = """#!/bin/sh
-case $1 in
-init | plan | run) exec {python} {machine} "$@" ;;
-*) exec {warm} "$@" ;;
-esac
 """
 MINE = tiny_study.study(study="mine", teacher_outputs="auto")
 
@@ -96,16 +87,13 @@ def elsewhere(line: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def bin(tmp_path_factory, warm):
-    """A folder with a `kdpipe` whose machine is as it is pretended to be."""
+def bin(tmp_path_factory):
+    """A folder with commands whose machine is as it is pretended to be."""
     folder = tmp_path_factory.mktemp("bin")
     (folder / "machine.py").write_text(MACHINE)
-    text = KDPIPE.format(
-        python=sys.executable, machine=folder / "machine.py", warm=warm.bin / "kdpipe"
-    )
-    (folder / "kdpipe").write_text(text)
-    (folder / "kdpipe").chmod(0o755)
-    return folder
+    server = forkserver.Warm(folder, forks_run=True, changes=folder / "machine.py")
+    yield server.bin
+    server.close()
 
 
 @pytest.fixture(scope="session")
