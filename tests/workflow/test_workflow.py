@@ -157,7 +157,7 @@ def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finish
     assert page == f"page: {finished.folder}/reports/tiny/index.html"
     assert (finished.folder / weights.removeprefix("weights: ")).is_file()
     assert re.fullmatch(r"files to ship: kdpipe export .*study.*\.yaml --best --results .*", files)
-    assert re.fullmatch(r"took [\d:.]+( s)?, \d\.\d\d core-hours", took)
+    assert re.fullmatch(r"took (\d+ min )?[\d.]+ s, \d\.\d\d core-hours", took)
     assert len(message) < len(names(study())) + 12 and max(map(len, message)) < 200
     # Snakemake's own account is in its file.
     (log,) = (finished.folder / ".snakemake/log").glob("*.log")
