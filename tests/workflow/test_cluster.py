@@ -275,8 +275,8 @@ def test_as_many_runs_as_gpus_and_the_others_wait(slurm, tmp_path, gpu_gres, inp
 def test_time_limit_dead_node_and_cancelling_end_in_the_same_bytes(slurm, long_locally, tmp_path):
     """All at once: the teacher's time ends, a person cancels a job, and a node dies.
 
-    The limit is two minutes: on a busy machine most of the shortest, one minute, can pass before the
-    first epoch, and SLURM looks at limits only now and then.
+    The limit is two minutes: on a busy machine most of one minute, the shortest, can pass before
+    the first epoch, and SLURM looks at limits only now and then.
     """
     teacher = named(long_locally, "wrn10-1-labels")
     scratch = [named(long_locally, f"wrn10-0.5-labels-6e-s{seed}") for seed in (0, 1)]

@@ -4,6 +4,7 @@ import json
 import re
 from statistics import fmean
 
+import pandas as pd
 import pytest
 from helpers.snakemake_sandbox import ROOT
 
@@ -58,6 +59,50 @@ def test_the_section_on_splits_quotes_the_values_and_components_of_its_report():
     ]
     quoted = re.search(r"the mean: (\S+) points for the seed, (\S+) .*?, (\S+) .*? and (\S+)", text)
     assert list(quoted.groups()) == [f"{error**0.5:.2f}" for error in errors]
+
+
+def test_the_section_on_lengths_quotes_the_errors_and_claims_of_its_report():
+    page = (ROOT / "docs/fashion_mnist.md").read_text()
+    section = page.split("## Training longer")[1].split("\n## ")[0]
+    report = ROOT / "reports/published/fashion_lengths"
+    table = pd.read_csv(report / "tables/lengths.csv")
+    ways = [
+        ("labels alone", "scratch", None),
+        ("KD from wrn16-2, full", "kd", "full"),
+        ("KD from wrn16-2, longer", "kd", "schedule 120 (longer)"),
+        ("the same, stopped at 0.6 (ESKD)", "eskd-6", "schedule 120 (longer)"),
+        ("TTM from wrn16-2, longer", "ttm", "schedule 120 (longer)"),
+    ]
+    for name, method, stop in ways:
+        of_stop = table.stop == stop if stop else table.method == "scratch"
+        by_length = table[(table.method == method) & of_stop].set_index("length")
+        (row,) = re.findall(rf"^\| {re.escape(name)} \| (.*) \|$", section, re.MULTILINE)
+        for epochs, cell in zip((30, 60, 120, 240, 480), row.split(" | "), strict=True):
+            assert (cell != "-") == (epochs in by_length.index)
+            if cell != "-":
+                error, width = cell.split(" ± ")
+                digits, one = len(width.split(".")[1]), by_length.loc[epochs]
+                half = (one.error_high - one.error_low) / 2
+                assert (float(error), float(width)) == (
+                    round(one.error, digits),
+                    round(half, digits),
+                )
+
+    claims = {one["id"]: one for one in json.loads((report / "claims.json").read_text())}
+    rows = re.findall(r"^\| (E\d): .* \| (\S+) ± (\S+) \| (.*) \|$", section, re.MULTILINE)
+    assert [claim for claim, *_ in rows] == ["E1", "E2", "E3", "E4"]
+    for claim, effect, width, verdict in rows:
+        (one, digits) = claims[claim], len(width.split(".")[1])
+        assert (float(effect), verdict) == (round(one["effect"], digits), one["verdict"])
+        assert float(width) == round((one["high"] - one["low"]) / 2, digits)
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    for name in ("labels alone", "KD from wrn16-2, longer"):
+        (longest,) = re.findall(rf"\| {name} \|.*\| (\S+ ± \S+) \|\n", section)
+        assert f"{longest} %" in readme
+    images = claims["E4"]["images"]
+    text = " ".join(section.split())
+    assert f"+{images['low']:.2f} to +{images['high']:.2f}" in text
+    assert f"corrected p is {claims['E4']['p_corrected']:.3f}" in text
 
 
 def test_verdicts_and_numbers_of_the_paper_are_those_of_the_report():

@@ -92,3 +92,14 @@ def test_two_lengths_of_one_way_have_names_of_their_own():
     taught = [point for point in points if point.side == "taught"]
     assert {point.name for point in taught} == {"mid, kd"}
     assert sorted(point.length for point in taught) == [", 40 epochs", ", 80 epochs"]
+
+
+def test_named_points_of_one_teacher_are_named_without_it():
+    taught = [make_point("taught", f"mid, {method}", 2, 8.0) for method in ("kd", "ttm")]
+    taught = [point._replace(length=", 40 epochs") for point in taught]
+    points = [make_point("labels", "30 epochs on labels", 1, 9.0), *taught]
+    of_one = ["30 epochs on labels", "kd, 40 epochs", "ttm, 40 epochs"]
+    assert training_price._shorten_names(points) == of_one
+    assert training_price._shorten_names(points[:2])[1] == "mid, kd, 40 epochs"
+    points.append(make_point("taught", "large, kd", 4, 7.0))
+    assert training_price._shorten_names(points)[1] == "mid, kd, 40 epochs"

@@ -71,7 +71,8 @@ def plot_training_price(
         "Each way of training against its price. On the left the price includes the training of "
         "all networks that it learned from, on the right only its teacher's answers. A line "
         "joins the lengths of one way; the star shows what to ship. The grey steps join the "
-        "points that nothing cheaper beats, which are named. The errors are on test; choices "
+        "points that nothing cheaper beats, which are named, by their method if they have the same "
+        "teacher. The errors are on test; choices "
         "were made on validation. An error far above the others is cut off, with a note."
     )
 
@@ -160,8 +161,22 @@ def _name_front(axis: Axes, points: list[Point], price: str) -> None:
     front = _select_front(points, price)
     named = front if len(front) <= MAX_NAMES else [*front[:2], *front[2 - MAX_NAMES :]]
     box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
-    labels = [(f"{p.name}{p.length}", p.prices[price], p.errors.mean) for p in named]
+    labels = [
+        (name, point.prices[price], point.errors.mean)
+        for point, name in zip(named, _shorten_names(named), strict=True)
+    ]
     style.label_points(axis, labels, fontsize=7, bbox=box)
+
+
+def _shorten_names(points: list[Point]) -> list[str]:
+    """Return the names with their lengths; if all the taught have one teacher, without it."""
+    taught = [point.name.rpartition(", ") for point in points if point.side == "taught"]
+    is_shared = len(taught) > 1 and len({teacher for teacher, _, _ in taught}) == 1
+    return [
+        (point.name.rpartition(", ")[2] if is_shared and point.side == "taught" else point.name)
+        + point.length
+        for point in points
+    ]
 
 
 def _select_front(points: list[Point], price: str) -> list[Point]:
