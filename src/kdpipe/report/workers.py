@@ -3,6 +3,9 @@
 They are forked from a fork server that has a single thread and has imported Matplotlib: a fork of
 the report's own process, with whatever threads its libraries have, could hang. The bytes of a
 figure do not depend on the process that draws it.
+
+What a worker was to draw that was killed, the process of the report draws itself. One that is
+stopped (SIGSTOP) would be waited for forever: it is named, and killed.
 """
 
 import contextlib
@@ -10,14 +13,20 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+import psutil
+
 PRELOADED_MODULES = ["kdpipe.report.figure"]
 SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+STOPPED_SECONDS = 2.0  # a process may be stopped: Ctrl-Z stops, and fg resumes, all at once
+STOPPED_STATES = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+BROKEN_ERRORS = (BrokenProcessPool, EOFError, ConnectionError)  # a worker, or their server, killed
 
 Submit = Callable[..., Future]
 
@@ -83,13 +92,18 @@ def open_workers(count: int, inputs: tuple) -> Iterator[Submit]:
     def submit(function: Callable, *arguments: Any) -> Future:
         try:
             return pool.submit(_run_in_worker, function, *arguments)
-        except BrokenProcessPool:  # a worker was killed
+        except BROKEN_ERRORS:
             return _run_now(function, *arguments, *inputs)
 
+    is_over = threading.Event()
+    threading.Thread(target=_kill_stopped_until, args=(is_over,), daemon=True).start()
     try:
         yield submit
     finally:
+        for process in _list_stopped():  # the pool would wait for them
+            _kill(process)
         pool.shutdown(cancel_futures=True)
+        is_over.set()
 
 
 def get_result(future: Future, function: Callable, *arguments: Any) -> Any:
@@ -98,6 +112,37 @@ def get_result(future: Future, function: Callable, *arguments: Any) -> Any:
         return future.result()
     except BrokenProcessPool:
         return function(*arguments)
+
+
+def _kill_stopped_until(is_over: threading.Event) -> None:
+    """Name and kill each process below this one that stays stopped, until an event is set."""
+    earlier: list[psutil.Process] = []
+    while not is_over.wait(STOPPED_SECONDS):
+        stopped = _list_stopped()
+        for process in stopped:
+            if process in earlier:
+                print(
+                    f"kdpipe: process {process.pid}, which draws figures, was stopped, so it is "
+                    "killed, and its figures are drawn without it",
+                    file=sys.stderr,
+                )
+                _kill(process)
+        earlier = stopped
+
+
+def _list_stopped() -> list[psutil.Process]:
+    """Return the stopped processes below this one."""
+    stopped = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if child.status() in STOPPED_STATES:
+                stopped.append(child)
+    return stopped
+
+
+def _kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.kill()
 
 
 def _run_now(function: Callable, *arguments: Any) -> Future:

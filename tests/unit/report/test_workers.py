@@ -6,7 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from pathlib import Path
+
+import psutil
+import pytest
 
 from kdpipe.report import workers
 from kdpipe.stats.error_provenance import ErrorWithProvenance
@@ -36,6 +41,38 @@ def test_what_a_killed_worker_was_to_do_is_done_by_this_process():
         killed = submit(signal.raise_signal)
         assert workers.get_result(killed, operator.add, 1, 2) == 3
         assert submit(operator.add, 1).result(60) == 1 + signal.SIGKILL
+
+
+def test_what_a_stopped_worker_was_to_do_is_done_by_this_process(monkeypatch, capfd):
+    monkeypatch.setattr(workers, "STOPPED_SECONDS", 0.2)
+    with workers.open_workers(2, (signal.SIGSTOP,)) as submit:
+        stopped = submit(signal.raise_signal)
+        with pytest.raises(BrokenProcessPool):  # by now, not never
+            stopped.result(60)
+        assert workers.get_result(stopped, operator.add, 1, 2) == 3
+        assert submit(operator.add, 1).result(60) == 1 + signal.SIGSTOP
+    assert "which draws figures, was stopped, so it is killed" in capfd.readouterr().err
+
+
+def test_the_end_does_not_wait_for_a_stopped_worker():
+    with workers.open_workers(2, ()) as submit:
+        pid = submit(os.getpid).result(60)
+        submit(time.sleep, 600)
+        submit(time.sleep, 600)
+        submit(time.sleep, 600)
+        os.kill(pid, signal.SIGSTOP)
+        while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_killed_or_stopped_server_leaves_the_work_to_this_process(monkeypatch):
+    monkeypatch.setattr(workers, "STOPPED_SECONDS", 0.2)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        with workers.open_workers(2, (5,)) as submit:
+            forkserver.ensure_running()
+            os.kill(forkserver._forkserver._forkserver_pid, number)  # pyright: ignore
+            assert submit(operator.add, 1).result(60) == 6
 
 
 def test_workers_end_with_a_process_that_is_killed():
