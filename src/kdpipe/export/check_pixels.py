@@ -9,7 +9,7 @@ import numpy as np
 from kdpipe.errors import DataError, KdpipeError
 from kdpipe.export.classifier import Classifier
 from kdpipe.runs.files import READ_ERRORS, read_regular_file
-from kdpipe.text import escape, format_value
+from kdpipe.text import MAX_LINE_LENGTH, escape, format_count, format_value
 
 MAX_HEADER_BYTES = 2**16  # of a .npy
 MAX_LEVELS = 1  # of 255, by which pixels may differ: rounding
@@ -42,26 +42,31 @@ def load_pixels(path: Path, classify: Classifier, count: int) -> np.ndarray:
     shape = tuple(input_config[key] for key in ("channels", "height", "width"))
     max_bytes = 8 * count * int(np.prod(shape)) + MAX_HEADER_BYTES
     try:
-        array = np.load(io.BytesIO(read_regular_file(path, max_bytes)), allow_pickle=False)
+        content = io.BytesIO(read_regular_file(path, max_bytes))
+        # np.load would open a .npz, and tell how to load a pickle.
+        array = np.lib.format.read_array(content, allow_pickle=False)
     except (*READ_ERRORS, EOFError) as error:
+        reason = escape(str(error).partition("\n")[0][:MAX_LINE_LENGTH])
         raise KdpipeError(
-            f"--check {escape(path)}: not a .npy with the pixels of {count:,} images of "
-            f"{shape} ({escape(error)})"
+            f"--check {escape(path)}: not a .npy, as numpy.save writes it, with the pixels of "
+            f"{format_count(count, 'image')} of {shape} ({reason})"
         ) from None
     array = array[None] if array.ndim == 3 else array
     if array.ndim == 4 and array.shape[1:] == (*shape[1:], shape[0]) != shape:
         array = array.transpose(0, 3, 1, 2)
+    kind = "a structure" if array.dtype.names else escape(array.dtype)
     is_float = np.issubdtype(array.dtype, np.floating)
     if array.shape != (count, *shape) or not (is_float or array.dtype == np.uint8):
         raise KdpipeError(
-            f"--check {escape(path)}: {escape(array.dtype)} of shape {array.shape}, expected "
+            f"--check {escape(path)}: {kind} of shape {format_value(array.shape)}, expected "
             f"{(count, *shape)}, uint8, or floats normalized by mean "
             f"{format_value(input_config['mean'])} and std {format_value(input_config['std'])}"
         )
     if not is_float:
         return array.astype(np.float64)
     mean, std = (np.array(input_config[key])[:, None, None] for key in ("mean", "std"))
-    return 255 * (array.astype(np.float64) * std + mean)
+    with np.errstate(over="ignore"):  # an infinite number is refused
+        return 255 * (array.astype(np.float64) * std + mean)
 
 
 def compare_pixels(

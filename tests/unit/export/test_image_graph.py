@@ -1,5 +1,6 @@
 """The graph with the resize inside against Pillow, and pixels of other code against ours."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,23 @@ def test_an_array_of_another_shape_or_with_objects_is_refused(tmp_path):
     np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(KdpipeError, match="with the pixels of 7 images"):
         check_pixels.compare_pixels(classify, paths, file)
+    with open(file, "wb") as stream:
+        np.savez(stream, np.zeros((7, 3, SIDE, SIDE), np.uint8))
+    with pytest.raises(KdpipeError, match=r"not a \.npy, as numpy.save writes it"):
+        check_pixels.compare_pixels(classify, paths, file)
+    file.write_bytes(pickle.dumps(0))
+    with pytest.raises(KdpipeError, match=r"not a \.npy") as refusal:
+        check_pixels.compare_pixels(classify, paths, file)
+    assert "pickle" not in str(refusal.value)  # NumPy tells how it could be loaded
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_array_of_numbers_that_are_too_large_is_refused_in_one_line(tmp_path):
+    _, _, classify = build(3)
+    file = tmp_path / "mine.npy"
+    np.save(file, np.full((7, 3, SIDE, SIDE), 1e308))
+    with pytest.raises(KdpipeError, match="not finite"):
+        check_pixels.compare_pixels(classify, write_images(tmp_path, 3), file)
 
 
 @pytest.mark.parametrize(
