@@ -9,7 +9,7 @@ from PIL import Image
 
 from kdpipe.cli import scaffold
 from kdpipe.data import cards
-from kdpipe.data.imagefolder import reader
+from kdpipe.data.imagefolder import class_folders, reader
 from kdpipe.data.imagefolder.custom_card import make_card
 from kdpipe.errors import DataError
 
@@ -30,7 +30,7 @@ def test_one_image_in_two_classes_is_said(options, folder):
     shutil.copy(twin, folder / "train" / "class-2" / "twin.png")
     shutil.copy(twin, folder / "train" / "class-0" / "again.png")  # in its own class: no matter
     message = make_card(folder, "mine", None, **options)
-    assert "note: 1 training image(s) are in more than one class" in message
+    assert "note: 1 training image is in more than one class" in message
     assert "train/class-0/00000.png" in message and "train/class-2/twin.png" in message
 
 
@@ -44,10 +44,10 @@ def test_files_of_several_pictures_and_dark_ones_of_16_bits_are_said(folder):
     Image.fromarray(draw(0, 65536, SHAPE[1:], np.uint16)).save(train / "deep.png")
     message = make_card(folder, "mine", None)
     assert (
-        "1 file(s) have several frames, of which only the first is used: train/class-0/stack"
+        "1 file with several frames, of which only the first is used: train/class-0/stack"
         in message
     )
-    assert "1 16-bit image(s) are nearly black" in message and "test/class-0/dark.png" in message
+    assert "1 16-bit image nearly black" in message and "test/class-0/dark.png" in message
     assert "deep.png" not in message
 
 
@@ -131,3 +131,16 @@ def make_npz(folder, card):
 
     np.savez(folder.parent / "all.npz", **reader.read_custom_data(card, folder))
     return folder.parent / "all.npz"
+
+
+def test_of_many_images_with_one_fault_the_first_is_named_and_the_others_counted(tmp_path):
+    transparent = [f"{i}.png is a PNG of mode RGBA with transparent pixels" for i in range(1000)]
+    errors = [*transparent, "x.png is a PNG of mode F", "y.jpg: cannot be decoded"]
+    with pytest.raises(DataError) as raised:
+        class_folders.raise_errors(errors, tmp_path)
+    assert str(raised.value).split("\n  ") == [
+        f"{tmp_path}: 1,002 errors",
+        transparent[0],
+        "and 999 others like it, such as 1.png",
+        *errors[-2:],
+    ]

@@ -28,10 +28,11 @@ from kdpipe.data.cards import MAX_ARRAY_BYTES
 from kdpipe.data.imagefolder import decoding
 from kdpipe.data.imagefolder.decoding import ImageHeader
 from kdpipe.errors import DataError
-from kdpipe.text import escape, join_names
+from kdpipe.text import escape, format_count, join_names
 
 HEAD_BYTES = 2**16  # of a file: files of one size that share them are copies
 MAX_ERRORS_SHOWN = 20
+MAX_ALIKE_SHOWN = 5
 DAMAGED_ADVICE = "remove or replace these files, or leave them out with --skip-damaged"
 MAX_COUNTED_FILES = 20_000  # of a folder, to tell whether it is one of images
 PART_WORDS = {
@@ -114,12 +115,21 @@ def read_folder(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
 
 
 def raise_errors(errors: list[str], path: Path) -> None:
-    """Raise one DataError with all errors, if there are any."""
+    """Raise one DataError with all errors, if there are any; of many with one reason the first."""
     if errors:
-        plural = "s" * (len(errors) > 1)
-        lines = [f"{path}: {len(errors)} error{plural}", *errors[:MAX_ERRORS_SHOWN]]
-        if len(errors) > MAX_ERRORS_SHOWN:
-            lines.append(f"and {len(errors) - MAX_ERRORS_SHOWN:,} more")
+        by_reason: dict[str, list[str]] = {}
+        for error in errors:
+            by_reason.setdefault(error.partition(" is ")[2] or error, []).append(error)
+        lines = []
+        for reason, same in by_reason.items():
+            if len(same) > MAX_ALIKE_SHOWN:
+                name = same[1].removesuffix(f" is {reason}")
+                same = [same[0], f"and {len(same) - 1:,} others like it, such as {name}"]
+            lines += same
+        if len(lines) > MAX_ERRORS_SHOWN:
+            more = len(lines) - MAX_ERRORS_SHOWN
+            lines = [*lines[:MAX_ERRORS_SHOWN], f"and {more:,} more"]
+        lines.insert(0, f"{path}: {format_count(len(errors), 'error')}")
         raise DataError("\n  ".join(map(escape, lines)))
 
 

@@ -23,7 +23,7 @@ from kdpipe.data.imagefolder import class_folders, decoding
 from kdpipe.data.imagefolder.class_folders import FolderListing, ImageNames, raise_errors
 from kdpipe.errors import DataError
 from kdpipe.runs.files import compute_file_info
-from kdpipe.text import escape, join_names
+from kdpipe.text import escape, format_count, join_names
 
 NPZ_KINDS = (("images", "x"), ("labels", "y"))  # the names of arrays, and those of Keras
 # The suffixes of images of formats that `decoding` does not read.
@@ -366,7 +366,8 @@ def _find_conflicting_labels(
     )
     more = f" and {len(pairs) - MAX_PAIRS_SHOWN:,} more" if len(pairs) > MAX_PAIRS_SHOWN else ""
     yield (
-        f"note: {len(pairs):,} training image(s) are in more than one class, so some labels are "
+        f"note: {format_count(len(pairs), 'training image')} "
+        f"{'are' if len(pairs) > 1 else 'is'} in more than one class, so some labels are "
         f"wrong: {'; '.join(examples)}{more}"
     )
 
@@ -398,15 +399,16 @@ def find_decoding_warnings(path: Path, files: list[Path]) -> Iterator[str]:
         _relative_name(path, file) for file in files if decoding.is_multiframe(file)
     ]:
         yield (
-            f"note: {len(multiframe_names):,} file(s) have several frames, of which only the first "
-            f"is used: {join_names(multiframe_names)}"
+            f"note: {format_count(len(multiframe_names), 'file')} with several frames, of which "
+            f"only the first is used: {join_names(multiframe_names)}"
         )
     if dark_names := [
         _relative_name(path, file) for file in files if decoding.is_almost_black(file)
     ]:
         yield (
-            f"note: {len(dark_names):,} 16-bit image(s) are nearly black, since only the upper 8 "
-            f"bits are kept: rescale all images first, by a common factor: {join_names(dark_names)}"
+            f"note: {format_count(len(dark_names), '16-bit image')} nearly black, since only the "
+            "upper 8 bits are kept: rescale all images first, by a common factor: "
+            f"{join_names(dark_names)}"
         )
 
 
