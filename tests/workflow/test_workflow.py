@@ -149,16 +149,17 @@ def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finish
         (line,) = [line for line in message if f"] {label}: validation error " in line]
         assert re.match(r"\[\d+ %(, .* left(, at the current pace)?)?\] ", line)
     assert not any("test error" in line or "rule train" in line for line in message)
-    finished_runs, first, page, weights, files, took = message[-6:]
+    finished_runs, first, second, page, weights, files, took = message[-7:]
     assert finished_runs == "study tiny: all 16 runs are done"
     assert first.startswith("Too few seeds to decide for wrn10-0.5: on labels alone ")
+    assert second in ("Validation prefers distilling.", "Validation prefers labels alone.")
     # Both whole, since it was typed elsewhere; and where it ran has been renamed since.
     page, weights = (line.replace("workflow.new", "workflow") for line in (page, weights))
     assert page == f"page: {finished.folder}/reports/tiny/index.html"
     assert (finished.folder / weights.removeprefix("weights: ")).is_file()
     assert re.fullmatch(r"files to ship: kdpipe export .*study.*\.yaml --best --results .*", files)
     assert re.fullmatch(r"took (\d+ min )?[\d.]+ s, \d\.\d\d core-hours", took)
-    assert len(message) < len(names(study())) + 12 and max(map(len, message)) < 200
+    assert len(message) < len(names(study())) + 13 and max(map(len, message)) < 200
     # Snakemake's own account is in its file.
     (log,) = (finished.folder / ".snakemake/log").glob("*.log")
     assert "21 of 21 steps (100%) done" in log.read_text()

@@ -15,6 +15,7 @@ from kdpipe.analysis.dataframe import UNTRAINED_STOP
 from kdpipe.analysis.recommendation import (
     Alternative,
     BreakEven,
+    Candidate,
     PairedGain,
     Recommendation,
     find_best_recommendation,
@@ -165,64 +166,89 @@ def format_headline(recommendation: Recommendation) -> str:
     return " ".join(sentences)
 
 
-def _describe_decision(recommendation: Recommendation) -> str:
-    """Return the first sentences of a headline."""
+def format_answer(recommendation: Recommendation) -> list[str]:
+    """Return the decision for one student in at most two lines: what to do, and what decided it."""
     student, taught, labels = recommendation.student, recommendation.taught, recommendation.labels
+    if recommendation.shipped is None:
+        return [format_headline(recommendation)]
     if taught is None or labels is None:
-        only = taught or labels
-        assert only is not None
-        return (
-            f"{describe_entrant(only.entrant, student)}: {format_error(only.entrant.test)} error. "
+        only = recommendation.shipped.entrant
+        return [
+            f"{describe_entrant(only, student)}: {format_error(only.test)} error.",
             f"There is no result {'on labels alone' if taught else 'of distilling'} to compare "
-            f"with{'' if taught else f': {recommendation.reason}'}."
-        )
-    gain = recommendation.decision
-    assert gain is not None  # of both sides there is a difference
-    distilled = f"by {_describe_way(taught.entrant, student)}"
+            f"with{'' if taught else f': {recommendation.reason}'}.",
+        ]
     if not recommendation.is_settled:
         preferred = {"taught": "distilling", "labels": "labels alone"}[recommendation.side]
-        return (
+        return [
             f"Too few seeds to decide for {student}: "
             f"{_describe_labels(labels.entrant, student, 'on labels alone')} "
-            f"{format_error(labels.entrant.test)}, taught {distilled} "
-            f"{format_error(taught.entrant.test)} error. Validation prefers {preferred}."
-        )
-    is_chosen = max(taught.n_options, labels.n_options) > 1
+            f"{format_error(labels.entrant.test)}, taught by "
+            f"{_describe_way(taught.entrant, student)} {format_error(taught.entrant.test)} error.",
+            f"Validation prefers {preferred}.",
+        ]
+    shipped, rival, _ = _describe_sides(recommendation, taught, labels)
+    return [shipped, f"{rival}. {_describe_difference(recommendation, is_short=True)}."]
+
+
+def _describe_decision(recommendation: Recommendation) -> str:
+    """Return the first sentences of a headline: the answer, with what distilling costs."""
+    taught, labels = recommendation.taught, recommendation.labels
+    if taught is None or labels is None or not recommendation.is_settled:
+        return " ".join(format_answer(recommendation))
+    shipped, rival, price = _describe_sides(recommendation, taught, labels)
+    return f"{shipped} {rival}{price}. {_describe_difference(recommendation)}."
+
+
+def _describe_sides(
+    recommendation: Recommendation, taught: Candidate, labels: Candidate
+) -> tuple[str, str, str]:
+    """Return what ships, its rival, and what distilling costs, as the end of that sentence."""
+    student = recommendation.student
     price = _describe_price(recommendation.price_ratio)
     best = f", the best of {taught.n_options} ways on validation" if taught.n_options > 1 else ""
+    taught_error, labels_error = (
+        format_error(candidate.entrant.test) for candidate in (taught, labels)
+    )
     if recommendation.side == "taught":
         network = describe_entrant(taught.entrant, student)
         return (
-            f"Distill: train {network}{best}: {format_error(taught.entrant.test)} error. "
-            f"{_describe_labels(labels.entrant, student, 'On labels alone')} it is "
-            f"{format_error(labels.entrant.test)}{f'; distilling {price}' if price else ''}. "
-            f"{_describe_difference(recommendation, gain, is_chosen)}: better."
+            f"Distill: train {network}{best}: {taught_error} error.",
+            f"{_describe_labels(labels.entrant, student, 'On labels alone')} it is {labels_error}",
+            f"; distilling {price}" if price else "",
         )
     network = _describe_labels(labels.entrant, student, f"train {student} on labels")
-    opposite = {"better": "worse", "worse": "better"}.get(gain.mark, gain.mark)
     decision = "You do not need a student" if labels.entrant.is_teacher else "Do not distill yet"
     return (
-        f"{decision}: {network}: {format_error(labels.entrant.test)} error. "
-        f"The best distilled one ({distilled}{best}) has {format_error(taught.entrant.test)}"
-        f"{f' and {price}' if price else ''}. "
-        f"{_describe_difference(recommendation, gain, is_chosen, -1)}: {opposite}."
+        f"{decision}: {network}: {labels_error} error.",
+        f"The best distilled one (by {_describe_way(taught.entrant, student)}{best}) has "
+        f"{taught_error}",
+        f" and {price}" if price else "",
     )
 
 
-def _describe_difference(
-    recommendation: Recommendation, gain: PairedGain, is_chosen: bool, factor: int = 1
-) -> str:
-    """Return the difference of the errors that are shown, and that by which they are judged."""
+def _describe_difference(recommendation: Recommendation, is_short: bool = False) -> str:
+    """Return the difference of the errors that are shown, that which decides, and the verdict.
+
+    `is_short`: without the former, where they are not the same.
+    """
+    taught, labels, gain = recommendation.taught, recommendation.labels, recommendation.decision
+    assert taught is not None and labels is not None and gain is not None
+    factor, verdict = 1, "better"
+    if recommendation.side == "labels":
+        factor = -1
+        verdict = {"better": "worse", "worse": "better"}.get(gain.mark, gain.mark)
     judged = f"{_format_gain(gain, '+', factor)} points"
-    taught, labels = recommendation.taught, recommendation.labels
-    if not is_chosen or taught is None or labels is None:
-        return f"The difference is {judged}"
     shown = factor * (taught.entrant.test.mean - labels.entrant.test.mean)
+    if max(taught.n_options, labels.n_options) == 1:
+        return f"The difference is {judged}: {verdict}"
     if round(abs(shown - factor * gain.difference.mean), 9) == 0:
-        return f"The difference is {judged}, also with each chosen without the tested seed"
+        also = "" if is_short else ", also with each chosen without the tested seed"
+        return f"The difference is {judged}{also}: {verdict}"
+    apart = "" if is_short else f"They are {abs(shown):.3g} points apart. "
     return (
-        f"They are {abs(shown):.3g} points apart. The difference that decides, each chosen without "
-        f"the tested seed, is {judged}"
+        f"{apart}The difference that decides, each chosen without the tested seed, is {judged}: "
+        f"{verdict}"
     )
 
 

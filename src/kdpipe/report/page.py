@@ -170,8 +170,10 @@ class ReportContext:
         What has no best evaluation point, or no more than its numbers.
     weight_paths : dict
         By student, the file of the weights to ship.
+    search_headline : str
+        How far the search of a study is that goes on; else empty.
     search_sentences : list of str
-        How far the search of a study is, and how sure.
+        What a search has found, and how sure that is.
     study_file : str
         The study's file, for commands.
     teacher : TeacherToShip or None
@@ -202,6 +204,7 @@ class ReportContext:
     plugin_errors: list[str] = field(default_factory=list)
     missing_eval_points: str = ""
     weight_paths: dict[str, str] = field(default_factory=dict)
+    search_headline: str = ""
     search_sentences: list[str] = field(default_factory=list)
     study_file: str = "STUDY"
     teacher: TeacherToShip | None = None
@@ -219,6 +222,10 @@ class ReportContext:
     def best_first(self) -> list[Recommendation]:
         """Return the recommendations, the one that `kdpipe export` takes first."""
         return put_best_first(self.recommendations)
+
+    def get_headline(self, recommendation: Recommendation) -> str:
+        """Return the headline of a student, which is not the last word while a search goes on."""
+        return f"{'So far: ' if self.search_headline else ''}{format_headline(recommendation)}"
 
     def list_export_commands(self, run: str) -> list[str]:
         """Return the commands that export a run, from its records alone in a published report."""
@@ -281,7 +288,7 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         summary=describe_study(report),
         registration_summary=describe_registration_status(report),
         lost_runs=list_lost_runs(report.frame),
-        headlines=[(item, format_headline(item)) for item in report.best_first],
+        headlines=[(item, report.get_headline(item)) for item in report.best_first],
         best_text=describe_best(report.recommendations),
         list_candidates=list_candidates,
         describe_candidate=describe_candidate,
@@ -495,6 +502,7 @@ def render_markdown(report: ReportContext) -> str:
     recommendations = report.best_first
     facts = (f"- {name}: {escape_markdown(value)}" for name, value in list_facts(report))
     parts = [f"# {escape_markdown(report.plan.study.study)}", "## What to ship"]
+    parts += [f"**{escape_markdown(report.search_headline)}**"] if report.search_headline else []
     parts += [_format_decision(item, report) for item in recommendations]
     parts += [escape_markdown(describe_best(recommendations))]
     parts += [escape_markdown(report.teacher_text), escape_markdown(describe_scratch(report.plan))]
@@ -522,7 +530,7 @@ def render_markdown(report: ReportContext) -> str:
 
 def _format_decision(recommendation: Recommendation, report: ReportContext) -> str:
     """Return what to ship for one student, and where its weights are."""
-    lines = [f"**{escape_markdown(format_headline(recommendation))}**"]
+    lines = [f"**{escape_markdown(report.get_headline(recommendation))}**"]
     if other_text := describe_other_recommendation(recommendation):
         lines.append(escape_markdown(other_text))
     if exported := report.exported.get(recommendation.student):

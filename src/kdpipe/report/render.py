@@ -24,6 +24,7 @@ from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.analysis.search import rounds, uncertainty
+from kdpipe.analysis.search.state import SearchState
 from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
 from kdpipe.config import paths
 from kdpipe.data.cards import get_class_names
@@ -303,12 +304,14 @@ def _analyze(
     recommendations: list[Recommendation] = recommendation.recommend_at_both_eval_points(
         full_frame, eval_at, error_masks, interim, study.smallest_effect, study.max_latency
     )
+    if (search_state := rounds.get_search_state(study, store)) is not None:
+        recommendations = search.drop_searched(recommendations, search_state)
     inputs = frame, curves
     found = {"frame": frame, "recommendations": recommendations}
     read = image_errors, error_masks
     if not has_figures:
         return found | _judge(
-            plan, store, full_frame, *inputs, recommendations, *read, lambda _: []
+            plan, store, search_state, full_frame, *inputs, recommendations, *read, lambda _: []
         )
 
     with workers.open_workers(worker_count, inputs) as submit:
@@ -324,7 +327,7 @@ def _analyze(
             return [figure for figure in drawn if figure is not None]
 
         return found | _judge(
-            plan, store, full_frame, *inputs, recommendations, *read, collect_figures
+            plan, store, search_state, full_frame, *inputs, recommendations, *read, collect_figures
         )
 
 
@@ -342,6 +345,7 @@ def submit_figures(
 def _judge(
     plan: Plan,
     store: Store,
+    search_state: SearchState | None,
     full_frame: pd.DataFrame,
     frame: pd.DataFrame,
     curves: pd.DataFrame,
@@ -385,14 +389,15 @@ def _judge(
     )
     class_names = get_class_names(plan.card)
     analysis = Analysis(recommendations, verdicts, class_errors, class_names)
-    search_figures, search_sentences = list[RenderedFigure](), list[str]()
-    if (search_state := rounds.get_search_state(study, store)) is not None:
+    search_figures, search_headline, search_sentences = list[RenderedFigure](), "", list[str]()
+    if search_state is not None:
         uncertainties = uncertainty.estimate_uncertainties(
             search_state, study.smallest_effect, error_masks[eval_at]
         )
         tables.insert(0, search.render_search_table(plan, search_state, uncertainties))
         if (search_figure := search.render_search_figure(plan, search_state)) is not None:
             search_figures.append(search_figure)
+        search_headline = search.format_search_headline(search_state)
         search_sentences += search.describe_search(search_state, uncertainties)
         search_sentences += search.describe_search_cost(plan, search_state)
     return {
@@ -411,6 +416,7 @@ def _judge(
         "class_table": by_class.render_class_table(class_errors, class_names),
         "class_sentences": [by_class.describe_worst_class(e, class_names) for e in class_errors],
         "plugin_errors": [*table_errors, *figure_errors],
+        "search_headline": search_headline,
         "search_sentences": search_sentences,
         "teacher": find_teacher_to_ship(frame, recommendations, study.max_latency),
     }

@@ -1,4 +1,8 @@
-"""The decision of a study in the closing lines of `kdpipe run`: what to ship, and where it is."""
+"""The decision of a study in the closing lines of `kdpipe run`: what to ship, and where it is.
+
+It takes two lines, of the student that `kdpipe export --best` means: what to do, and the difference
+that decided it. The page has the rest.
+"""
 
 from pathlib import Path
 
@@ -10,10 +14,9 @@ from kdpipe.analysis.search import rounds, uncertainty
 from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
 from kdpipe.plan.nodes import Plan
 from kdpipe.report.builtin_tables import search
-from kdpipe.report.format import describe_best, describe_teacher_to_ship, format_headline
+from kdpipe.report.format import describe_teacher_to_ship, format_answer
 from kdpipe.runs.store import Store
-
-MAX_RECOMMENDATIONS = 2  # the page has all
+from kdpipe.text import format_count
 
 
 def describe_outcome(
@@ -23,7 +26,7 @@ def describe_outcome(
     export: str = "kdpipe export STUDY --best",
     study_file: str = "STUDY",
 ) -> list[str]:
-    """Return the recommendations, the page, and the weights of each student to ship, as lines.
+    """Return the answer, the page, and the weights of each student to ship, as lines.
 
     Parameters
     ----------
@@ -41,21 +44,24 @@ def describe_outcome(
     if (reason := registration.find_blinding_reason(plan, store)) is not None:
         return [f"sealed: {reason}", f"page: {page}"]
     frame, recommendations = recommendation.recommend_for_plan(plan, store)
-    best_first = recommendation.put_best_first(recommendations)
-    lines = [format_headline(item) for item in best_first[:MAX_RECOMMENDATIONS]]
-    if (search_state := rounds.get_search_state(plan.study, store)) is not None:
+    search_state = rounds.get_search_state(plan.study, store)
+    if search_state is not None and (headline := search.format_search_headline(search_state)):
+        return [headline, f"page: {page}"]
+    lines = []
+    if recommendations:
+        lines += format_answer(recommendation.put_best_first(recommendations)[0])
+        if n_more := len(recommendations) - 1:
+            has = "has" if n_more == 1 else "have"
+            lines.append(f"{format_count(n_more, 'more student')} {has} an answer on the page.")
+    elif search_state is not None:  # all were too slow, or diverged
         outcomes = PerImageMetrics(plan, store, plan.study.reading).load_part
         uncertainties = uncertainty.estimate_uncertainties(
             search_state, plan.study.smallest_effect, outcomes
         )
         lines += search.describe_search(search_state, uncertainties)
-    if best_text := describe_best(recommendations):
-        lines.append(best_text)
     teacher = find_teacher_to_ship(frame, recommendations, plan.study.max_latency)
     if teacher is not None:
         lines.append(describe_teacher_to_ship(teacher, study_file))
-    if (n_more := len(recommendations) - MAX_RECOMMENDATIONS) > 0:
-        lines.append(f"{n_more} more students have an answer on the page.")
     lines.append(f"page: {page}")
     weight_paths = recommendation.find_weights(
         normalize_frame(frame), recommendations, store.load_records("runs")

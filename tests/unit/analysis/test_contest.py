@@ -1,6 +1,7 @@
 """What to ship, over everything that could: made studies in which it is known."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kdpipe.report.format import (
     describe_best,
     describe_break_even,
     describe_teacher_to_ship,
+    format_answer,
     format_headline,
 )
 
@@ -78,6 +80,10 @@ def test_a_taught_one_is_shipped_where_it_is_best():
         taught([x + 0.1 + (i - 2) / 100 for i, x in enumerate(around(8.0))], method="eskd",
                ancestor_macs=100.0),
     )  # fmt: skip
+    what, decided = format_answer(close)
+    assert what.startswith("Distill: train small taught by mid with kd, the best of 2 ways")
+    assert decided.startswith("On labels alone it is 10.00") and decided.endswith(": better.")
+    assert "Almost as good" not in decided and "costs" not in decided
     claim = "Almost as good, for a third of the price of training: small taught by mid with eskd, "
     assert claim in format_headline(close) and not one.alternative.is_close
     assert one.alternative.share == pytest.approx(1 / 3)
@@ -95,6 +101,11 @@ def test_where_nothing_is_better_labels_alone_ship(lucky):
     text = format_headline(one)
     assert text.startswith("Do not distill yet: train small on labels: 10.02 ± ")
     assert "costs 12 times as much to train" in text and text.endswith("points: cannot tell.")
+    what, decided = format_answer(one)
+    answer = r"Do not distill yet: train small on labels: [\d.]+ ± [\d.]+ % error\."
+    assert re.fullmatch(answer, what)
+    assert decided.startswith("The best distilled one (by mid with kd) has 10.02 ± ")
+    assert re.search(r" %\. The difference is [+-][\d.]+ ± [\d.]+ points: cannot tell\.$", decided)
 
 
 def test_a_dearer_length_does_not_stand_between_a_taught_one_and_the_cheaper_one():
@@ -112,6 +123,7 @@ def test_with_too_few_seeds_validation_decides_and_the_headline_says_so():
     text = format_headline(one)
     assert text.startswith("Too few seeds to decide for small: on labels alone 10 %, taught by mid")
     assert text.endswith("Validation prefers distilling.")
+    assert format_answer(one) == text.replace("error. V", "error.\nV").splitlines()
 
 
 def test_what_is_worse_by_an_unknown_amount_is_not_called_as_good():
@@ -135,6 +147,9 @@ def test_the_difference_of_what_is_shown_stands_beside_the_one_that_decides():
     shown = gain.difference.mean
     gap = dataclasses.replace(gain.difference, mean=shown + 0.4)
     other = dataclasses.replace(one, decision=dataclasses.replace(gain, difference=gap))
+    what, decided = format_answer(other)
+    assert what in format_headline(other) and "2 points apart" not in decided
+    assert ". The difference that decides, each chosen without the tested seed, is -1.6" in decided
     text = format_headline(other)
     assert "They are 2 points apart. The difference that decides, each chosen without the " in text
     assert "tested seed, is -1.6" in text
@@ -253,6 +268,8 @@ def test_where_every_distilled_run_failed_the_others_compete():
     assert format_headline(going_on) == (
         "No answer for small: none of its distilled runs has a result yet (4 diverged, 1 not run)."
     )
+    assert format_answer(going_on) == [format_headline(going_on)]
+    assert " ".join(format_answer(one)) == text
 
 
 def test_ensembles_stand_apart_at_a_multiple_of_the_price():

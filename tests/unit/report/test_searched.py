@@ -1,6 +1,8 @@
 """A searched study on a page: every cell with its end, and no claim by what chose the winner."""
 
 import json
+import os
+import re
 
 import pandas as pd
 import pytest
@@ -9,8 +11,11 @@ from helpers.synthetic_study import write
 
 from kdpipe.analysis import dataframe, recommendation
 from kdpipe.analysis.dataframe import normalize_frame
-from kdpipe.analysis.search import rounds, search_space, uncertainty
+from kdpipe.analysis.search import forecast, rounds, search_space, uncertainty
+from kdpipe.analysis.search.state import FRESH
 from kdpipe.cli.main import main
+from kdpipe.report import terminal_summary
+from kdpipe.report.builtin_tables import search
 from kdpipe.report.render import collect_context, render_report
 from kdpipe.runs.store import Store
 
@@ -103,8 +108,18 @@ def test_a_search_that_goes_on_says_which_round_is_due(tmp_path, capsys):
     path.write_text(json.dumps(KEYS))
     options = ["--results", str(store.root), "--reports", str(tmp_path / "reports")]
     assert main(["report", str(path), *options]) == 0
-    page = (tmp_path / "reports/sought/index.md").read_text()
-    assert "The search goes on: round 2, students, seed 0." in page
+    # By hand: 3 x 3 + 2 cells of the first seed, whose teachers are there; then those set aside,
+    # three more seeds (11 or 27, 5, 2 cells), and the fresh seeds.
+    progress = (
+        "the search is in round 2 (students, seed 0), with 11 runs to do; at most 5 more rounds "
+        "follow"
+    )
+    for name in ("index.md", "index.html"):
+        page = (tmp_path / "reports/sought" / name).read_text()
+        assert f"No answer yet: {progress}." in page.replace("\N{NO-BREAK SPACE}", " ")
+        assert "No answer for" not in page
+    assert main(["status", str(path), "--results", str(store.root)]) == 0
+    assert f"\n{progress}\n" in capsys.readouterr().out
     assert main(["plan", str(path), "--results", str(store.root)]) == 0
     message = capsys.readouterr().out
     assert "search: round 2 is due (students, seed 0)" in message
@@ -112,6 +127,35 @@ def test_a_search_that_goes_on_says_which_round_is_due(tmp_path, capsys):
     # most 27, 11, 5, 2; and three fresh ones. (Two fifths of two is one, and needs no more seeds.)
     assert f"{20 * (11 + 5 + 2 + 3):,} to {20 * (27 + 11 + 5 + 2 + 3):,} student-epochs" in message
     assert f"of the {27 * 20 * 7:,} of the whole grid" in message
+
+
+def test_the_headline_waits_for_the_fresh_seeds_and_the_terminal_has_two_lines(ended, tmp_path):
+    """What some of the fresh seeds show is not yet the answer."""
+    _, plan, whole, actual = ended
+    study, store = study_of(), Store(tmp_path / "results")
+    page, n_later = tmp_path / "report", []
+    for _ in actual.rounds:
+        due = rounds.plan_due_runs(study, store)
+        state = rounds.get_search_state(study, store)
+        n_later.append(forecast.count_later_rounds(state))
+        message = terminal_summary.describe_outcome(due, store, page)
+        assert message == [search.format_search_headline(state), f"page: {page}"]
+        last = max(state.current_round.runs)
+        write(due, store)
+        os.rename(store.run(last), tmp_path / last)
+        state = rounds.get_search_state(study, store)
+        assert state.current_round.pending == {last}
+        assert "with 1 run to do" in forecast.format_progress(state)
+        if state.current_round.phase == FRESH:
+            text = (render_report(due, store, page) / "index.md").read_text()
+            assert "with 1 run to do; it is the last one." in text and "**So far: " in text
+        os.rename(tmp_path / last, store.run(last))
+    # No rule of this study leaves a round out: the most that can follow do.
+    assert n_later == list(reversed(range(len(actual.rounds))))
+    answer, decided, *_, shown = terminal_summary.describe_outcome(plan, whole, page)[:3]
+    assert re.fullmatch(r"Distill: train wrn10-0.5 taught by .*: [\d.]+ ± [\d.]+ % error\.", answer)
+    decision = r"On labels alone it is .* %\. The difference is -[\d.]+ ± [\d.]+ points: better\."
+    assert re.fullmatch(decision, decided) and not shown.startswith("By the model")
 
 
 def test_a_cell_that_diverged_is_not_the_best(tmp_path):

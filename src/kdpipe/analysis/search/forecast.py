@@ -1,13 +1,22 @@
 """Forecast of a search: epochs at least, likely and at most, beside those of the whole grid."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from kdpipe.analysis.search import elimination_rule, search_space
 from kdpipe.analysis.search.search_space import Arm
-from kdpipe.analysis.search.state import SearchState
+from kdpipe.analysis.search.state import (
+    FRESH,
+    LATENCY,
+    RECALLED,
+    STUDENTS,
+    TEACHERS,
+    SearchState,
+)
 from kdpipe.plan.nodes import Run
 from kdpipe.plan.resources import format_duration
+from kdpipe.text import format_count
 
 
 def format_forecast(search_state: SearchState) -> list[str]:
@@ -44,6 +53,73 @@ def format_forecast(search_state: SearchState) -> list[str]:
         *hour_lines,
         round_line,
     ]
+
+
+def format_progress(search_state: SearchState) -> str:
+    """Format how far a search has come that still goes on.
+
+    Parameters
+    ----------
+    search_state : SearchState
+        How far the search has come.
+
+    Returns
+    -------
+    str
+        Such as `the search is in round 4 (students, seed 1), with 11 runs to do; at most 3 more
+        rounds follow`; empty once the search has ended.
+    """
+    due = search_state.current_round
+    if due is None:
+        return ""
+    n_runs, n_later = len(due.pending), count_later_rounds(search_state)
+    runs = f"{format_count(n_runs, 'run')} to do" if n_runs else "measurements to do"
+    text = f"the search is in round {due.number} ({due}), with {runs}"
+    if not n_later:
+        return f"{text}; it is the last one"
+    rounds = format_count(n_later, "more round")
+    return f"{text}; at most {rounds} follow{'s' * (n_later == 1)}"
+
+
+def count_later_rounds(search_state: SearchState) -> int:
+    """Count the rounds that can follow the one that is due.
+
+    Parameters
+    ----------
+    search_state : SearchState
+        How far the search has come.
+
+    Returns
+    -------
+    int
+        The most: a budget, or teachers that keep what was promised of them, make them fewer.
+    """
+    due, study = search_state.current_round, search_state.plan.study
+    if due is None or due.phase == FRESH:
+        return 0
+    arms = [
+        arm
+        for student, competing in search_state.competing.items()
+        for arm in competing
+        if student not in search_state.slow_students and arm.key not in search_state.unaffordable
+    ]
+    seeds = study.search_seeds
+    is_screened = len({arm.stop for arm in arms}) >= elimination_rule.MIN_STOPS
+    n_later = 1  # with fresh seeds
+    if due.phase == LATENCY:
+        has_hours = study.search is not None and study.search.hours is not None
+        n_later += is_screened or has_hours
+    if due.phase in (LATENCY, TEACHERS):
+        n_later += 1 + is_screened  # of students, and of those set aside
+    keys = {arm.key for arm in arms}
+    if due.phase == STUDENTS and due.seeds[0] == seeds[0]:
+        n_later += not keys <= {*due.arm_keys}
+    elif due.phase in (STUDENTS, RECALLED):
+        keys &= {*search_state.get_competitors(due)}
+    n_seeds = len(seeds) - (seeds.index(due.seeds[0]) if due.phase == STUDENTS else 0)
+    n_cells = max(Counter(key.student for key in keys).values())
+    revision = elimination_rule.get_revision(study.search.rule if study.search else None)
+    return n_later + sum(1 for _ in _iter_arm_counts(n_cells, n_seeds, revision)) - 1
 
 
 def _forecast_student(search_state: SearchState, student: str) -> str:

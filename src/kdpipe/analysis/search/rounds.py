@@ -371,6 +371,13 @@ class _SearchRunner:
             self.state.requested.scratch_runs |= {run.name for run in scratch_runs}
         checkpoints = self.state.requested.checkpoints
         if not all(self.records.has_ended(run, checkpoints.get(run.name, ())) for run in runs):
+            pending = frozenset(
+                job.name
+                for job in state.collect_jobs(runs).values()
+                if isinstance(job, Run)
+                and not self.records.has_ended(job, checkpoints.get(job.name, ()))
+            )
+            self.state.rounds[-1] = replace(self.state.rounds[-1], pending=pending)
             return False
         self.finished_jobs |= state.collect_jobs(runs).keys()
         return True

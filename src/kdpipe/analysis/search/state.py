@@ -304,6 +304,8 @@ class Round:
         Arms that go on.
     why : tuple of str
         Reasons.
+    pending : frozenset of str
+        Names of its runs, and of those that they learn from, without an outcome.
     """
 
     number: int
@@ -315,6 +317,7 @@ class Round:
     measurements: dict[str, float] = field(default_factory=dict)
     survivors: tuple[ArmKey, ...] = ()
     why: tuple[str, ...] = ()
+    pending: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         """Return the phase and its seeds in words."""

@@ -22,13 +22,14 @@ def add_arguments(parser) -> None:
 
 def run(options) -> None:
     """Print the progress of a study."""
-    from kdpipe.analysis.search import rounds
+    from kdpipe.analysis.search import forecast, rounds
     from kdpipe.config import load
     from kdpipe.plan import share
     from kdpipe.workflow import status_text
 
     store = open_store(options)
-    plan = select_share(rounds.plan_due_runs(load.load_study(options.study), store), options)
+    due_plan, search_state = rounds.advance_search(load.load_study(options.study), store)
+    plan = select_share(due_plan, options)
     for line in share.describe_share(plan, store):
         print(line)
     print(
@@ -36,6 +37,8 @@ def run(options) -> None:
             plan, store, resolve_device(plan.study), count_gpu_slots(plan.study)
         )
     )
+    if search_state is not None and (progress := forecast.format_progress(search_state)):
+        print(progress)
     for line in status_text.find_renamed_reports(plan, options.reports):
         print(line)
 

@@ -4,7 +4,8 @@ import math
 
 import pandas as pd
 
-from kdpipe.analysis.search import elimination_rule, search_space
+from kdpipe.analysis.recommendation import Recommendation
+from kdpipe.analysis.search import elimination_rule, forecast, search_space
 from kdpipe.analysis.search.search_space import Arm, ArmKey
 from kdpipe.analysis.search.state import STUDENTS, TEACHERS, SearchState, describe_latency
 from kdpipe.analysis.search.uncertainty import Uncertainty
@@ -70,11 +71,30 @@ def render_search_table(
     return RenderedTable(NAME, TITLE, caption, pd.DataFrame(rows), display, columns)
 
 
+def format_search_headline(search_state: SearchState) -> str:
+    """Return the headline of a study whose search goes on; empty once it has ended."""
+    progress = forecast.format_progress(search_state)
+    return f"No answer yet: {progress}." if progress else ""
+
+
+def drop_searched(
+    recommendations: list[Recommendation], search_state: SearchState
+) -> list[Recommendation]:
+    """Return the recommendations without those that have no result since a search goes on."""
+    if search_state.current_round is None:
+        return recommendations
+    networks = {
+        cell.run.network
+        for competing in search_state.competing.values()
+        for arm in competing
+        for cell in arm.cells.values()
+    }
+    return [item for item in recommendations if item.shipped or item.student not in networks]
+
+
 def describe_search(search_state: SearchState, uncertainties: list[Uncertainty]) -> list[str]:
-    """Return how far a search is, who won, and whether good teachers had good students."""
+    """Return who won a search, and whether good teachers had good students."""
     lines = []
-    if (round_due := search_state.current_round) is not None:
-        lines.append(f"The search goes on: round {round_due.number}, {round_due}.")
     for student, latency in search_state.slow_students.items():
         lines.append(f"{student} does not compete: {describe_latency(latency)}.")
     if search_state.slow_students.keys() == search_state.competing.keys():
