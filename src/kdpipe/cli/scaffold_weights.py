@@ -1,9 +1,10 @@
 """`kdpipe init`: beside the study from scratch, one whose networks begin from weights.
 
 For a few hundred or thousand photographs that is what an expert does first. The networks are those
-with weights on this machine, or in a file that the user gives; images have the size that the
-weights are for. The teacher is the largest that fits the time budget, the student the smallest; if
-there is only one, it teaches a second training of itself.
+with weights on this machine, or in a file that the user gives. Images of a folder are stored in the
+size that the weights are for; others stay as they are. These and gray ones each network scales and
+normalizes for itself (`input`). The teacher is the largest that fits the time budget, the
+student the smallest; if there is only one, it teaches a second training of itself.
 """
 
 import importlib
@@ -13,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from torch import nn
 
 from kdpipe.cli import scaffold
 from kdpipe.cli.scaffold import DataSource
 from kdpipe.data.cards import DatasetCard
-from kdpipe.models import factory
+from kdpipe.models import factory, registry
 from kdpipe.models.pretrained import local_weights
 from kdpipe.models.pretrained.local_weights import LocalWeights
 from kdpipe.runs.files import write_bytes
@@ -28,6 +30,8 @@ BATCH_SIZE, TIMED_BATCH_SIZE = 32, 4
 LEARNING_RATE, BACKBONE_LR = 0.02, 0.1
 GOOD_STEPS, MIN_EPOCHS, MAX_EPOCHS = 300, 5, 30  # of fine-tuning
 MAX_MEASURED = 6  # networks, smallest file first
+# Of pixels of ImageNet, for which torchvision's networks are normalized.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_ARRAY_BYTES = 2 * 10**9  # of the images, which are in memory
 INSTALL_COMMANDS = (
     "python -c \"from torchvision.models import get_model; get_model('mobilenet_v3_small', "
@@ -88,17 +92,10 @@ def propose_study(
     -------
     Proposal
     """
-    is_folder = source.path is not None and source.path.is_dir()
-    if given is None and (card.train >= FEW_IMAGES or not is_folder or card.shape[0] != 3):
+    if given is None and (card.train >= FEW_IMAGES or source.path is None):
         return Proposal(None, [])
-    if not is_folder or card.shape[0] != 3:
-        return Proposal(
-            None,
-            [
-                "note: --weights: init writes a study from weights only for a folder of color "
-                "images; for others write `starts` by hand (docs/how-to/weights.md)"
-            ],
-        )
+    is_folder = source.path is not None and source.path.is_dir()
+    has_input = not is_folder or card.shape[0] != 3
     found = [given] if given else local_weights.find_local_weights()
     count = f"{card.train:,} training images"
     if not found:
@@ -118,9 +115,18 @@ def propose_study(
     candidates = [
         Candidate(item, step_timer(item, card.classes)) for item in _choose_measured(found)
     ]
-    fitting = [one for one in candidates if _count_bytes(card, one.source) <= MAX_ARRAY_BYTES]
+    fitting, refusal = candidates, ""
+    if has_input:
+        fitting = [one for one in fitting if _get_normalization(one.source) is not None]
+        refusal = (
+            f"the mean and std that {found[0].network} was trained with are not known: write a "
+            "study with `starts` and `input` (docs/how-to/weights.md)"
+        )
+    if fitting and is_folder:
+        fitting = [one for one in fitting if _count_bytes(card, one.source) <= MAX_ARRAY_BYTES]
+        refusal = f"{count} at their size are too many for one array"
     if not fitting:
-        return Proposal(None, [f"weights: {count} at their size are too many for one array"])
+        return Proposal(None, [f"weights: {refusal}"])
     side = fitting[0].source.side
     lines = [
         f"weights on this machine, each fine-tuned with {_count_epochs(card)} epochs, 3 seeds:"
@@ -132,7 +138,8 @@ def propose_study(
         [one for one in fitting if one.source.side == side], card, minutes
     )
     seconds = _estimate_seconds(teacher, student, card)
-    text = format_study(source, path, card, teacher.source, student.source)
+    data = None if is_folder else yaml.safe_load(scratch_path.read_text("utf-8"))["data"]
+    text = format_study(source, path, card, teacher.source, student.source, data)
     write_bytes(path, text.encode())
     lines.append(
         f"{path}: {student.source.network} from weights, fine-tuned on labels and taught by "
@@ -180,7 +187,7 @@ def _count_validation(card: DatasetCard) -> int:
 
 def _count_bytes(card: DatasetCard, source: LocalWeights) -> int:
     """Return the bytes of all images at the size of the weights."""
-    return (card.train + card.validation + card.test) * 3 * source.side**2
+    return (card.train + card.validation + card.test) * card.shape[0] * source.side**2
 
 
 def _estimate_seconds(teacher: Candidate, student: Candidate, card: DatasetCard) -> float:
@@ -245,12 +252,44 @@ def time_weights_step(source: LocalWeights, classes: int) -> float:
     return step * BATCH_SIZE / TIMED_BATCH_SIZE
 
 
+def _get_normalization(source: LocalWeights) -> dict[str, list[float]] | None:
+    """Return the mean and std of the images that weights are for; None if they are not known."""
+    if source.info and source.info.mean:
+        return {"mean": list(source.info.mean), "std": list(source.info.std)}
+    if source.network in registry.load_families()["torchvision"].suggest(""):
+        return {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+    return None
+
+
+def _describe_stored(
+    source: DataSource, path: Path, card: DatasetCard, student: LocalWeights
+) -> dict[str, object]:
+    """Return the images of a folder, in the size of the weights, as the study has them."""
+    assert source.path is not None
+    side = student.side
+    options = scaffold.list_card_options(card) | {"resize": side}
+    data: dict[str, object] = {
+        "name": card.name,
+        "path": os.path.relpath(source.path.absolute(), path.absolute().parent),
+        "card": f"{path.stem}.card.json",
+        "card_options": options,
+    }
+    if validation := _count_validation(card):
+        data |= {"validation": validation, "draw": "share"}
+    is_color = card.shape[0] == 3
+    data |= {"pad": min(side // 8, scaffold.MAX_PAD), "flip": is_color}
+    if is_color and student.info and student.info.mean:
+        data |= _get_normalization(student) or {}
+    return data
+
+
 def format_study(
     source: DataSource,
     path: Path,
     card: DatasetCard,
     teacher: LocalWeights,
     student: LocalWeights,
+    data: dict[str, object] | None = None,
 ) -> str:
     """Return the text of the study that begins from weights.
 
@@ -262,6 +301,8 @@ def format_study(
     card : DatasetCard
         The card of the study from scratch, with the options of its card.
     teacher, student : LocalWeights
+    data : dict or None
+        Images as they are; None: those of a folder, stored in the size of the weights.
 
     Returns
     -------
@@ -269,23 +310,13 @@ def format_study(
         YAML with comments.
     """
     quote = scaffold.quote_yaml
-    assert source.path is not None
-    folder = path.absolute().parent
-    side, epochs = student.side, _count_epochs(card)
-    options = scaffold.list_card_options(card) | {"resize": side}
-    data = {
-        "name": card.name,
-        "path": os.path.relpath(source.path.absolute(), folder),
-        "card": f"{path.stem}.card.json",
-        "card_options": options,
-    }
-    if validation := _count_validation(card):
-        data |= {"validation": validation, "draw": "share"}
-    data |= {"pad": min(side // 8, scaffold.MAX_PAD), "flip": True}
-    if student.info and student.info.mean:
-        data |= {"mean": list(student.info.mean), "std": list(student.info.std)}
+    folder, has_input = path.absolute().parent, data is not None or card.shape[0] != 3
+    data = data or _describe_stored(source, path, card, student)
     networks = list({item.network: item for item in (teacher, student)}.values())
-    starts = [f"  {_name_start(item)}: {quote(_describe_start(item, folder))}" for item in networks]
+    starts = [
+        f"  {_name_start(item)}: {quote(_describe_start(item, folder, has_input))}"
+        for item in networks
+    ]
     builds = [f"  {item.network}: {{build: {item.build}}}" for item in networks if item.build]
     lines = [
         "# By kdpipe init. How good are networks that start from weights, and does a teacher help?",
@@ -298,7 +329,7 @@ def format_study(
         "starts:  # docs/how-to/weights.md; backbone_lr: factor on the rate of all that is not new",
         *starts,
         "recipe:",
-        f"  epochs: {epochs}",
+        f"  epochs: {_count_epochs(card)}",
         f"  batch_size: {BATCH_SIZE}",
         f"  lr: {LEARNING_RATE}",
         "  annealing: cosine",
@@ -316,7 +347,7 @@ def _name_start(source: LocalWeights) -> str:
     return f"{source.network.replace('_', '-')}-tuned"
 
 
-def _describe_start(source: LocalWeights, folder: Path) -> dict[str, object]:
+def _describe_start(source: LocalWeights, folder: Path, has_input: bool) -> dict[str, object]:
     """Return the entry of a network under `starts`."""
     entry: dict[str, object] = {"network": source.network}
     if source.weights is not None:
@@ -325,4 +356,6 @@ def _describe_start(source: LocalWeights, folder: Path) -> dict[str, object]:
         entry["path"] = os.path.relpath(source.path.absolute(), folder)
     if source.sha256 is not None:
         entry["sha256"] = source.sha256
+    if has_input:
+        entry["input"] = {"size": source.side, **(_get_normalization(source) or {})}
     return entry | {"backbone_lr": BACKBONE_LR}

@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from helpers import synthetic_data
+from PIL import Image
+from safetensors.torch import save_file
+from torchvision.models import get_model
 
 from kdpipe.cli import scaffold, scaffold_weights
 from kdpipe.cli.main import main
@@ -57,6 +61,53 @@ def test_a_file_is_recognized_and_gets_a_study_of_its_own(capsys):
     assert kinds == {"wrn10-1-tuned"}
     assert main(["check", "pets-weights.yaml"]) == 0  # its card is there, of its own size
     assert "new, at random" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["digits", "grey", "npz"])
+def test_images_that_are_no_color_folder_are_scaled_by_the_network_itself(kind, capsys):
+    """A resnet18 of torchvision's names has no metadata: ImageNet's mean and std are its own."""
+    save_file(get_model("resnet18").state_dict(), "some.safetensors")
+    what = kind
+    if kind == "grey":
+        for file in Path("pets").rglob("*.*"):
+            Image.open(file).convert("L").save(file)
+        what = "pets"
+    if kind == "npz":
+        what, random = "small.npz", np.random.default_rng(0)
+        np.savez(
+            what,
+            **{
+                f"{part}_{name}": values
+                for part, count in (("train", 60), ("test", 20))
+                for name, values in (
+                    ("images", random.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)),
+                    ("labels", np.arange(count) % 2),
+                )
+            },
+        )
+    assert main(["init", what, "--weights", "some.safetensors"]) == 0
+    stem = Path(what).stem
+    assert f"next: kdpipe run {stem}-weights.yaml" in capsys.readouterr().out
+    study, scratch = (load.load_study(f"{stem}{end}.yaml") for end in ("-weights", ""))
+    assert study.starts["resnet18-tuned"].input.size == 224
+    if kind == "grey":  # stored in the size of the weights, since there is more to see in them
+        assert (study.data.card_options.resize, scratch.data.card_options.resize) == (224, 28)
+    else:
+        assert study.data == scratch.data
+    assert main(["check", f"{stem}-weights.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "is fed the crop scaled to 224 x 224 (bilinear, antialiased)" in out
+    assert "mean 0.485 0.456 0.406, std 0.229 0.224 0.225" in out and "fc.weight" in out
+
+
+def test_weights_of_unknown_normalization_get_no_study_of_such_images(capsys):
+    torch.save(
+        factory.build_named_model("wrn10-1", num_classes=7, in_channels=3).state_dict(), "mine.pt"
+    )
+    assert main(["init", "digits", "--weights", "mine.pt"]) == 0
+    out = capsys.readouterr().out
+    assert "weights: the mean and std that wrn10-1 was trained with are not known" in out
+    assert not Path("digits-weights.yaml").exists()
 
 
 def test_a_file_of_another_network_is_refused_before_anything_is_written(capsys):
