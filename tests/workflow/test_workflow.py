@@ -5,6 +5,7 @@ in a copy of its own. Snakemake, and the `kdpipe` that rules call, are processes
 forked from a server that has done their imports (warm.py).
 """
 
+import json
 import os
 import re
 import shutil
@@ -186,6 +187,23 @@ def test_a_second_start_says_so_and_what_was_found_quiet_or_not(copy):
         message = copy.run(study(), *options)
         assert "study tiny: nothing to do, all 16 runs are done\nToo few seeds to decide" in message
         assert f"\npage: {copy.folder}/reports/tiny/index.html\n" in message
+
+
+@pytest.mark.slow
+def test_snakemake_s_report_of_a_finished_study_has_every_rule_and_its_times(copy):
+    """Its finished runs are in the graph for that alone, and nothing is made."""
+    before = copy.exact()
+    copy.run(study(), "--report", "whole.html")
+    text = (copy.folder / "whole.html").read_text()
+    rules, times = (
+        json.JSONDecoder().raw_decode(text, text.index(start) + len(start))[0]
+        for start in ("var rules = ", "var runtimes_spec = ")
+    )
+    assert {"prepare", "train", "score", "render"} <= rules.keys()
+    timed = [job["rule"] for job in times["data"]["values"] if job["runtime"] > 0]
+    assert timed.count("train") == rules["train"]["n_jobs"] == len(build(study()).runs)
+    assert {"prepare", "score", "render"} <= {*timed}
+    assert copy.exact() == before
 
 
 def test_verbose_brings_the_account_of_snakemake_back(copy):
