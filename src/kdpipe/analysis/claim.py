@@ -40,9 +40,15 @@ import pandas as pd
 from kdpipe import registry
 from kdpipe.analysis import eval_point
 from kdpipe.analysis.contrasts import TEST_DESCRIPTIONS, Contrast
-from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame, restrict_to_blocks
+from kdpipe.analysis.dataframe import (
+    add_error_provenance,
+    get_metric,
+    normalize_frame,
+    restrict_to_blocks,
+)
 from kdpipe.config import paths
 from kdpipe.config.schema import SmallestEffects, Study
+from kdpipe.runs.decision_metric import DecisionMetric
 from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import ErrorMaskLookup, estimate_image_level
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
@@ -414,10 +420,13 @@ def judge_both_eval_points(
         )
         for point in (eval_at, other_eval_point(eval_at))
     )
+    metric = get_metric(frame)
     verdict_pairs = zip(verdicts, other_verdicts, strict=True)
     return [
         replace(
-            verdict, reading=eval_at, beside=_compare_eval_points(verdict, other_verdict, eval_at)
+            verdict,
+            reading=eval_at,
+            beside=_compare_eval_points(verdict, other_verdict, eval_at, metric),
         )
         for verdict, other_verdict in verdict_pairs
     ]
@@ -595,13 +604,18 @@ def _add_image_estimates(
 
 
 def _compare_eval_points(
-    verdict: Verdict, other_verdict: Verdict, eval_at: EvalPoint
+    verdict: Verdict, other_verdict: Verdict, eval_at: EvalPoint, metric: DecisionMetric
 ) -> OtherEvalPointVerdict:
-    """Return the verdict at the other evaluation point, compared with that of the study."""
-    differs = verdict.verdict != other_verdict.verdict
+    """Return the verdict at the other evaluation point, compared with that of the study.
+
+    A best epoch that top-1 chose is no other reading of a study of another metric: a verdict that
+    differs there is shown, and is no conflict.
+    """
+    is_comparable = metric == "top1" or eval_at == "best"
+    differs = is_comparable and verdict.verdict != other_verdict.verdict
     eval_text, other_text = (
-        eval_point.EVAL_POINT_TEXT[eval_at],
-        eval_point.EVAL_POINT_TEXT[other_eval_point(eval_at)],
+        eval_point.name_eval_point(point, eval_at, metric)
+        for point in (eval_at, other_eval_point(eval_at))
     )
     message = f"at {other_text}: {other_verdict.words}"
     if differs:

@@ -24,6 +24,7 @@ from kdpipe.analysis.dataframe import (
     add_image_provenance,
     filter_rows,
     get_halves,
+    get_test_part,
     get_validation_size,
     group_rows,
     pivot_by_seed,
@@ -350,7 +351,7 @@ def _add_provenance(teachers: pd.DataFrame) -> pd.Series:
     if teachers.test_error.dtype != object:
         return teachers.test_error
     errors = [
-        error if pd.isna(error) else ErrorWithProvenance(error, {run: 1.0})
+        error if pd.isna(error) else ErrorWithProvenance(error, {get_test_part(teachers, run): 1.0})
         for error, run in zip(teachers.test_error, teachers.run, strict=True)
     ]
     return pd.Series(errors, index=teachers.index, dtype=object)

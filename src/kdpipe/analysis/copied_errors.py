@@ -23,7 +23,12 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Evidence, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.stats.error_provenance import ErrorMaskLookup, ErrorWithProvenance, estimate_from_images
+from kdpipe.stats.error_provenance import (
+    ErrorMaskLookup,
+    ErrorWithProvenance,
+    estimate_from_images,
+    get_test_run,
+)
 from kdpipe.stats.replicates import Halves
 
 WHOLE_RUNS = ["full", "longer", "schedule"]  # stops of teachers whose wrong images are known
@@ -170,14 +175,14 @@ def _average_cells(parts: list[CopiedErrors]) -> CopiedErrors:
 
 
 def _load_outcomes(error_masks: ErrorMaskLookup | None, error: object) -> np.ndarray | None:
-    """Return which images an error counts; None where that is not known."""
+    """Return which images an error counts, whatever the metric; None where that is not known."""
     if error_masks is None or not isinstance(error, ErrorWithProvenance):
         return None
     total = None
-    for run, weight in error.parts.items():
-        mask = error_masks(run)
+    for part, weight in error.parts.items():
+        mask = error_masks(get_test_run(part))
         if mask is None:
             return None
-        part = weight * mask.astype(float)
-        total = part if total is None else total + part
+        weighted = weight * mask.astype(float)
+        total = weighted if total is None else total + weighted
     return total

@@ -3,9 +3,12 @@
 `build_results_frame` joins the plan with the records of the results folder; its columns are listed
 in docs/reference/results.md. A run that two blocks share has a row in both. A run without a record,
 diverged or skipped, keeps its row with the reason, so that a hole is visible in every table. Errors
-are top-1 in points. Those at the best epoch on validation have columns of their own
-(`best_<split>_<metric>`), which `eval_point.select_eval_point` puts in place of the last epoch's.
-`build_curves_frame` makes a second frame: one row for each epoch of the runs whose curve is stored.
+are in points, of the study's metric. Where that is not top-1 they are computed from stored
+predictions, and top-1 stands beside them (`<split>_top1_error`); training images have no stored
+predictions, and probes and exported files are compared by top-1. Those at the best epoch on
+validation have columns of their own (`best_<split>_<metric>`), which `eval_point.select_eval_point`
+puts in place of the last epoch's. `build_curves_frame` makes a second frame: one row for each epoch
+of the runs whose curve is stored.
 
 Queries of the results frame: which rows belong together, and their values by seed.
 
@@ -23,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kdpipe.analysis.eval_point import TRAINED_KINDS
+from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.config.schema import Study
 from kdpipe.losses import method as methods
 from kdpipe.losses.method import load_terms
@@ -39,14 +44,17 @@ from kdpipe.plan.nodes import (
     Teacher,
 )
 from kdpipe.runs import registrations
-from kdpipe.runs.records import RECORD_KINDS, UNAVERAGED_KEY
+from kdpipe.runs.decision_metric import DecisionMetric, compute_decision_metric
+from kdpipe.runs.records import EVAL_POINTS, RECORD_KINDS, UNAVERAGED_KEY
 from kdpipe.runs.store import Store
 from kdpipe.stats import replicates
-from kdpipe.stats.error_provenance import ErrorWithProvenance, ImageQuantity
+from kdpipe.stats.error_provenance import ErrorWithProvenance, ImageQuantity, Part
 from kdpipe.text import join_names
 from kdpipe.user_code import explain_renamed
 
 SPLITS = ("train", "val", "test")
+# In the metrics of a split: its error by the study's metric, where that is not top-1.
+DECISION_KEY = "decision_error"
 
 
 def build_results_frame(plan: Plan, store: Store) -> pd.DataFrame:
@@ -83,6 +91,8 @@ def build_results_frame(plan: Plan, store: Store) -> pd.DataFrame:
     table = fill_missing_metrics(pd.DataFrame(rows))
     table = table.drop_duplicates(table.columns.drop("reason").tolist(), ignore_index=True)
     table.insert(2, "data", plan.card.name)
+    if plan.study.metric != "top1":
+        table.insert(3, "metric", plan.study.metric)
     if "probed_data" in table:  # a probe's numbers are those of the other set
         table["data"] = table.pop("probed_data").fillna(table.data)
     if "seed" in table:
@@ -111,8 +121,8 @@ def build_curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
     -------
     DataFrame
         One row for each run and epoch: `run`, `epoch`, `lr`, and `<split>_<part>` as the curve has
-        it. Train parts are running means with augmentation; `val_error` is in points. A run without
-        a stored curve (a folder of records only) has no rows.
+        it. Train parts are running means with augmentation; `val_error` is top-1, in points. A run
+        without a stored curve (a folder of records only) has no rows.
     """
     rows = []
     for name in plan.runs:
@@ -135,7 +145,8 @@ class RecordLookup:
     """The records of one plan in one results folder, each kind read once.
 
     A record counts only if its digest is that of the node in the plan. Records that a registration
-    seals have no test numbers here.
+    seals have no test numbers here. Where the study's metric is not top-1, the metrics of runs and
+    ensembles have their error by it, None where no predictions are stored.
 
     Parameters
     ----------
@@ -157,6 +168,10 @@ class RecordLookup:
             for name, record in records.items():
                 self.records[kind, name] = blind_record(record) if name in sealed_names else record
         self.of_copies = status.find_students_of_copies(plan, store)
+        if plan.study.metric != "top1":
+            rater = _DecisionRater(plan, store)
+            for kind, name in self.records:
+                self.records[kind, name] = rater.rate(kind, name, self.records[kind, name])
         self.lineages: dict[tuple[str, int], resources.Lineage] = {}
 
     def get_outcome(self, item: RecordedNode) -> tuple[dict | None, str, str | None]:
@@ -179,6 +194,43 @@ class RecordLookup:
         return record["checkpoints"].get(str(epoch), {})
 
 
+class _DecisionRater:
+    """Adds errors by the study's metric to records, from stored predictions."""
+
+    def __init__(self, plan: Plan, store: Store):
+        self.plan = plan
+        self.predictions = {point: PerImageMetrics(plan, store, point) for point in EVAL_POINTS}
+
+    def rate(self, kind: str, name: str, record: dict) -> dict:
+        """Return the record of a run or ensemble with `DECISION_KEY` in its metrics."""
+        node = {"runs": self.plan.runs, "ensembles": self.plan.ensembles}.get(kind, {}).get(name)
+        if node is None or record["digest"] != node.digest or record["status"] != "done":
+            return record
+        rated = {
+            point: record[point] and self._rate_splits(record[point], name, predictions)
+            for point, predictions in self.predictions.items()
+        }
+        checkpoints = {
+            epoch: self._rate_splits(metrics, name, self.predictions["last"], int(epoch))
+            for epoch, metrics in record["checkpoints"].items()
+        }
+        return record | rated | {"checkpoints": checkpoints}
+
+    def _rate_splits(
+        self, metrics: dict, name: str, predictions: PerImageMetrics, epoch: int | None = None
+    ) -> dict:
+        """Return the metrics by split of one set of weights, those of validation and test rated."""
+        rated = {}
+        for split in ("val", "test"):
+            if metrics.get(split):
+                known = predictions.load_predictions(name, split, epoch)
+                error = None
+                if known is not None:
+                    error = 100 * (1 - compute_decision_metric(*known, self.plan.study.metric))
+                rated[split] = metrics[split] | {DECISION_KEY: error}
+        return metrics | rated
+
+
 def blind_record(record: dict) -> dict:
     """Return a record without its test numbers."""
     checkpoints = {
@@ -187,6 +239,11 @@ def blind_record(record: dict) -> dict:
     eval_keys = [key for key in ("last", "best", UNAVERAGED_KEY) if key in record]
     blinded = {key: record[key] and record[key] | {"test": None} for key in eval_keys}
     return record | blinded | {"checkpoints": checkpoints}
+
+
+def compute_error(values: dict | None) -> float | None:
+    """Return the error of one split by the study's metric, in points; None where unknown."""
+    return values[DECISION_KEY] if values and DECISION_KEY in values else compute_top1_error(values)
 
 
 def compute_top1_error(values: dict | None) -> float | None:
@@ -444,8 +501,8 @@ def _get_teacher_columns(lookup: RecordLookup, teacher: Teacher) -> dict:
         "teacher_parameters": teacher.parameters,
         "teacher_multiply_adds": teacher.multiply_adds,
         "teacher_run": name,
-        "teacher_val_error": compute_top1_error(metrics_by_split.get("val")),
-        "teacher_test_error": compute_top1_error(metrics_by_split.get("test")),
+        "teacher_val_error": compute_error(metrics_by_split.get("val")),
+        "teacher_test_error": compute_error(metrics_by_split.get("test")),
     }
 
 
@@ -503,7 +560,9 @@ def _get_metric_columns(metrics_by_split: dict) -> dict[str, float | None]:
     for split in SPLITS:
         values = metrics_by_split.get(split) or {}
         row[f"{split}_n"] = values.get("n")
-        row[f"{split}_error"] = compute_top1_error(values)
+        row[f"{split}_error"] = compute_error(values)
+        if DECISION_KEY in values:
+            row[f"{split}_top1_error"] = compute_top1_error(values)
         agreement = values.get("agreement")
         row[f"{split}_kd_error"] = None if agreement is None else 100 * (1 - agreement)
         for name in ("nll", "ece", "entropy", "confidence", "kl", "cross_entropy"):
@@ -563,7 +622,6 @@ NUMBER_COLUMNS = (
     *(f"{s}_{what}" for what in ("entropy", "confidence") for s in ("train", "val", "test")),
     *("best_epoch", "best_val_error", "best_test_error", "last_test_error"),
 )
-TRAINED_KINDS = ("scratch", "scratch_long", "student", "ensemble")  # with both evaluation points
 POST_HOC_KINDS = ("probe", "gauge")  # no network as it is on the study's data
 SEARCH_TRIAL_KIND = "tried"  # what a search chooses by: no evidence for what it has chosen
 SHARED_TEACHER_NOTE = "one teacher for all seeds"
@@ -665,12 +723,26 @@ def add_error_provenance(frame: pd.DataFrame) -> pd.DataFrame:
     """
     numbers = pd.Series(pd.to_numeric(frame.test_error), dtype=float)
     errors = [
-        ErrorWithProvenance(error, {run: 1.0})
+        ErrorWithProvenance(error, {get_test_part(frame, run): 1.0})
         if kind in TRAINED_KINDS and not math.isnan(error)
         else error
         for kind, run, error in zip(frame.kind, frame.run, numbers, strict=True)
     ]
     return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
+
+
+def get_metric(frame: pd.DataFrame) -> DecisionMetric:
+    """Return the metric of the errors of a frame; without a column `metric` it is top-1."""
+    return frame.metric.iloc[0] if "metric" in frame and len(frame) else "top1"
+
+
+def get_test_part(frame: pd.DataFrame, run: str) -> Part:
+    """Return what the test error of a run is called in sums of errors.
+
+    Its name where the frame has top-1 errors: which images it gets wrong. By another metric an
+    image has a value, which is asked for as such.
+    """
+    return run if get_metric(frame) == "top1" else ImageQuantity(run, "test_error")
 
 
 def add_image_provenance(rows: pd.DataFrame, metric: str, eval_point: str = "") -> pd.DataFrame:

@@ -20,15 +20,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdpipe.analysis.dataframe import TRAINED_KINDS
 from kdpipe.errors import MissingRunError, StoreError
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs import metrics, per_image, records, store, upstream
+from kdpipe.runs.decision_metric import METRIC_TEXT, DecisionMetric
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import ErrorMaskLookup
 
+TRAINED_KINDS = ("scratch", "scratch_long", "student", "ensemble")  # with both evaluation points
 EVAL_POINT_TEXT: dict[str, str] = {"last": "the last epoch", "best": "the best epoch on validation"}
+
+
+def name_eval_point(point: EvalPoint, eval_at: EvalPoint, metric: DecisionMetric = "top1") -> str:
+    """Return an evaluation point in words.
+
+    Parameters
+    ----------
+    point : {"last", "best"}
+        The evaluation point.
+    eval_at : {"last", "best"}
+        That of the study. Its runs choose their best epoch by its metric if that is `best`;
+        otherwise by top-1, as runs do that know no other metric.
+    metric : str
+        The metric of the study.
+    """
+    if point == "last" or metric == "top1":
+        return EVAL_POINT_TEXT[point]
+    return f"the best epoch by {METRIC_TEXT[metric if eval_at == 'best' else 'top1']} on validation"
 
 
 def select_eval_point(frame: pd.DataFrame, eval_point: EvalPoint) -> pd.DataFrame:
@@ -257,6 +276,19 @@ class PerImageErrors:
             if arrays is None:
                 return None
             return arrays["test_logits"].argmax(axis=1) != arrays["test_labels"]
+        averaged = self.average_outputs(name)
+        if averaged is None:
+            return None
+        return averaged["test_logits"].argmax(axis=1) != averaged["test_labels"]
+
+    def average_outputs(self, name: str) -> dict[str, np.ndarray] | None:
+        """Return the outputs of an ensemble from those of its members, if they are there.
+
+        Raises
+        ------
+        StoreError
+            If they are damaged or another run's.
+        """
         folder = self.store.ensemble(name)
         members = self.plan.ensembles[name].spec.members
         if _read_finished_record(folder, self.plan.ensembles[name].digest) is None:
@@ -273,10 +305,13 @@ class PerImageErrors:
             if member_outputs is None:
                 return None
             outputs.append(member_outputs)
-        averaged = metrics.average_logits(
-            np.stack([member_outputs["test_logits"] for member_outputs in outputs])
-        )
-        return averaged.argmax(axis=1) != outputs[0]["test_labels"]
+        averaged = {}
+        for split in ("val", "test"):
+            if f"{split}_logits" in outputs[0]:
+                logits = np.stack([arrays[f"{split}_logits"] for arrays in outputs])
+                averaged[f"{split}_logits"] = metrics.average_logits(logits)
+                averaged[f"{split}_labels"] = outputs[0][f"{split}_labels"]
+        return averaged
 
 
 def _read_finished_record(folder: Path, digest: str) -> dict | None:

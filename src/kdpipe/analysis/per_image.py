@@ -17,10 +17,11 @@ from kdpipe.analysis.eval_point import PerImageErrors
 from kdpipe.errors import MissingRunError, StoreError
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs import metrics, per_image, records, run_folder, upstream
+from kdpipe.runs.decision_metric import compute_decision_values
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.per_image import ImageMetric, Misclassified
 from kdpipe.runs.records import EvalPoint
-from kdpipe.runs.spec import RunSpec
+from kdpipe.runs.spec import Member, RunSpec
 from kdpipe.runs.store import Store
 from kdpipe.stats.error_provenance import ImageQuantity, Part
 
@@ -103,12 +104,81 @@ class PerImageMetrics:
             return self.errors.load_error_mask(part)
         if part.eval_point == "last" and self.eval_point != "last":
             return self._at_last.load_part(part)
-        if part.metric == "val_error" and part.epochs:
+        if part.metric in ("val_error", "test_error") and not part.epochs:
+            return self._load_errors(part.run, "val" if part.metric == "val_error" else "test")
+        if part.metric == "val_error":
             errors = self.load_epoch_errors(part.run)
             if errors is None or max(part.epochs) > len(errors):
                 return None
             return 100.0 * errors[np.asarray(part.epochs) - 1].mean(axis=0)
         return self.load_metric(part.run, part.metric)
+
+    def load_predictions(
+        self, name: str, split: Literal["val", "test"], epoch: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return which class each image of a split is taken for; None where it is not known.
+
+        Parameters
+        ----------
+        name : str
+            A run or ensemble.
+        split : {"val", "test"}
+            The split.
+        epoch : int or None
+            The epoch of a checkpoint of a run, whose outputs only the folder of the run holds.
+
+        Returns
+        -------
+        predicted, labels : ndarray of int, shape (n_images,)
+            The predicted classes, and the true ones.
+
+        Raises
+        ------
+        StoreError
+            If what is stored is damaged or another run's.
+        """
+        if epoch is not None and epoch != self.plan.runs[name].epochs:
+            arrays = None
+            with contextlib.suppress(MissingRunError):
+                member = Member(run=self.plan.runs[name].digest, epoch=epoch)
+                arrays = upstream.load_outputs(member, self.store)
+        elif name in self.plan.ensembles:
+            arrays = self.errors.average_outputs(name)
+        else:
+            arrays = self.errors.read_outputs(name)
+        if arrays is not None:
+            if f"{split}_logits" not in arrays:
+                return None
+            return arrays[f"{split}_logits"].argmax(axis=1), arrays[f"{split}_labels"]
+        return None if epoch is not None else self._read_archived_predictions(name, split)
+
+    def _read_archived_predictions(
+        self, name: str, split: Literal["val", "test"]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return predicted and true classes from an archive, which has those of runs alone."""
+        labels = self.load_labels(name, split) if name in self.plan.runs else None
+        if labels is None:
+            return None
+        predicted = labels.copy()
+        if split == "test":
+            wrong = self.errors.load_misclassified(name)
+            if wrong is None:
+                return None
+            predicted[wrong.images] = wrong.predicted
+        else:
+            wrong_validation = self.load_misclassified_validation(name)
+            if wrong_validation is None:
+                return None
+            predicted[wrong_validation.errors] = wrong_validation.predicted
+        return predicted, labels
+
+    def _load_errors(self, name: str, split: Literal["val", "test"]) -> np.ndarray | None:
+        """Return the error of each image by the study's metric, in points; None if not known."""
+        metric = self.plan.study.metric
+        if metric == "top1":
+            return self.load_metric(name, f"{split}_error")
+        known = self.load_predictions(name, split)
+        return None if known is None else compute_decision_values(*known, metric)
 
     def load_epoch_errors(self, name: str) -> np.ndarray | None:
         """Return which validation images a run got wrong after each epoch; None if not known.

@@ -37,6 +37,7 @@ from kdpipe.analysis.dataframe import (
     add_error_provenance,
     filter_rows,
     get_halves,
+    get_metric,
     get_series_by_seed,
     group_rows,
     normalize_frame,
@@ -48,6 +49,7 @@ from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.losses.method import load_terms
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.resources import MAX_EPOCHS_MULTIPLIER, compute_epochs_multiplier
+from kdpipe.runs.decision_metric import DecisionMetric
 from kdpipe.runs.records import EvalPoint, find_weights_path, other_eval_point
 from kdpipe.runs.store import Store
 from kdpipe.stats.error_provenance import (
@@ -438,6 +440,8 @@ class Recommendation:
         The evaluation point of all errors.
     other : Recommendation or None
         The recommendation at the other evaluation point.
+    metric : str
+        The metric by which it is chosen and judged.
     """
 
     student: str
@@ -451,6 +455,15 @@ class Recommendation:
     break_even: BreakEven | None = None
     eval_point: EvalPoint = "last"
     other: "Recommendation | None" = None
+    metric: DecisionMetric = "top1"
+
+    @property
+    def has_comparable_points(self) -> bool:
+        """Return whether the other evaluation point is another reading by the same metric.
+
+        At `reading: last` runs choose their best epoch by top-1, whatever the metric of the study.
+        """
+        return self.metric == "top1" or self.eval_point == "best"
 
     @property
     def is_settled(self) -> bool:
@@ -548,7 +561,7 @@ def recommend_at_both_eval_points(
         for point in (eval_at, other_eval_point(eval_at))
     )
     return [
-        replace(recommendation, other=counterpart)
+        replace(recommendation, other=counterpart, metric=get_metric(frame))
         for recommendation, counterpart in zip(recommendations, counterparts, strict=True)
     ]
 

@@ -49,6 +49,7 @@ NETWORK_PAIRS = (
 )
 IMAGE_SIDES = (32, 48, 64)  # pixels; small networks with three groups are designed for 32
 LARGER_SIDES = (32, 48, 64, 96, 128, 160, 224)  # pixels, that init names beside its choice
+UNBALANCED_RATIO = 3  # of the images of the largest and the smallest class
 MAX_PAD = 16  # pixels around an image, which a study may have at most
 MAX_UNSCALED_SIDE = 64  # pixels; images up to this side are left as they are
 UNFLIPPED_DATASETS = {"digits", "mnist", "svhn"}  # a flipped image has another meaning
@@ -664,9 +665,16 @@ def format_study(
         "live": "costs less here than a table of all views, which few epochs would use",
         "table": "of all views, once for each teacher: costs less here than live teachers",
     }
+    metric = {}
+    if card.counts and max(card.counts) >= UNBALANCED_RATIO * min(card.counts):
+        metric = {
+            "metric": "balanced  # the mean over classes: the largest has "
+            f"{max(card.counts):,} images, the smallest {min(card.counts):,}; top1: over images"
+        }
     rows = {
         "study": quote_yaml(source.name),
         "seeds": f"{list(range(1, sizes.seeds + 1))}  # three give an interval, five a narrow one",
+        **metric,
         "data": "\n" + "\n".join(data_lines),
         "recipe": "\n".join(
             [

@@ -23,6 +23,7 @@ from kdpipe.pydantic_base import (
     StopText,
     StrictModel,
 )
+from kdpipe.runs.decision_metric import DecisionMetric
 from kdpipe.runs.recipe import MAX_EPOCHS, Recipe
 from kdpipe.runs.records import EvalPoint
 
@@ -339,7 +340,7 @@ class Study(StrictModel):
         examples=["digits.registration.json"],
     )
     smallest_effect: Annotated[float, Field(gt=0, le=100)] = Field(
-        0.2, description="the smallest difference of practical interest, in points of top-1 error"
+        0.2, description="the smallest difference of practical interest, in points of error"
     )
     smallest_effects: SmallestEffects = Field(
         SmallestEffects(),
@@ -349,6 +350,14 @@ class Study(StrictModel):
         "last",
         description="the epoch at which the compared networks are evaluated: the last, or the best "
         "on validation; renames no run",
+    )
+    metric: DecisionMetric = Field(
+        "top1",
+        description="what decides: best epochs, chosen cells, searches, exports, claims and the "
+        "headline; errors are 100 minus it, in points, with top-1 beside it; balanced: the mean of "
+        "the accuracies of the classes, macro_f1: that of their F1; renames runs only with "
+        "`reading: best`",
+        examples=["balanced"],
     )
     data: DataConfig = Field(description="the data set")
     recipe: Recipe = Field(description="the training recipe of all networks")

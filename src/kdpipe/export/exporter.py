@@ -276,9 +276,9 @@ def _choose_weights(
     on validation.
     """
     averaged_run = trained_run.load_trained_run(
-        candidate.run, candidate.record, store, plan.study.reading, code
+        candidate.run, candidate.record, store, plan.study.reading, code, plan.study.metric
     )
-    raw_run = trained_run.load_raw_weights(averaged_run, code)
+    raw_run = trained_run.load_raw_weights(averaged_run, code, plan.study.metric)
     if averaged_run.ema_decay is None:
         return averaged_run, None, []
     if raw_run is None:
@@ -308,7 +308,7 @@ def _evaluate_files(candidate_index: int, build: BuiltExport, plan: Plan) -> lis
         ExportFile(
             candidate_index,
             name,
-            verify.compute_error(logits_by_file[name], val.labels)
+            verify.compute_error(logits_by_file[name], val.labels, plan.study.metric)
             if name in logits_by_file
             else float("nan"),
             len(content),

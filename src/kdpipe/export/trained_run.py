@@ -11,6 +11,7 @@ from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.models import factory
 from kdpipe.plan.nodes import Run
 from kdpipe.runs import records, run_folder
+from kdpipe.runs.decision_metric import DecisionMetric, compute_decision_metric
 from kdpipe.runs.files import read_arrays, read_bytes
 from kdpipe.runs.records import EvalPoint
 from kdpipe.runs.store import Store
@@ -57,7 +58,12 @@ class TrainedRun:
 
 
 def load_trained_run(
-    run: Run, record: dict, store: Store, reading: EvalPoint, code: Path | None = None
+    run: Run,
+    record: dict,
+    store: Store,
+    reading: EvalPoint,
+    code: Path | None = None,
+    metric: DecisionMetric = "top1",
 ) -> TrainedRun:
     """Load the network of a finished run at an evaluation point.
 
@@ -73,6 +79,8 @@ def load_trained_run(
         The evaluation point, `last` or `best`.
     code : Path or None
         The folder of the modules of custom networks.
+    metric : str
+        The metric of the study, by which its validation error is.
 
     Raises
     ------
@@ -100,13 +108,15 @@ def load_trained_run(
             "(remove its folder)"
         )
     decay = run.spec.recipe.ema if run.epochs else None
-    error = compute_top1_error((record[reading] or {}).get("val"))
     outputs = records.find_outputs_path(folder, record, reading)
+    error = _compute_error((record[reading] or {}).get("val"), record, folder, outputs, metric)
     weights, network = _load_weights(run, record, path, epoch, code)
     return TrainedRun(run, record, folder, reading, epoch, decay, error, outputs, weights, network)
 
 
-def load_raw_weights(averaged_run: TrainedRun, code: Path | None = None) -> TrainedRun | None:
+def load_raw_weights(
+    averaged_run: TrainedRun, code: Path | None = None, metric: DecisionMetric = "top1"
+) -> TrainedRun | None:
     """Load a run whose weights are averaged with the unaveraged weights of its last epoch.
 
     Parameters
@@ -115,6 +125,8 @@ def load_raw_weights(averaged_run: TrainedRun, code: Path | None = None) -> Trai
         The run with averaged weights.
     code : Path or None
         The folder of the modules of custom networks.
+    metric : str
+        The metric of the study, by which its validation error is.
 
     Returns
     -------
@@ -134,18 +146,31 @@ def load_raw_weights(averaged_run: TrainedRun, code: Path | None = None) -> Trai
     weights, network = _load_weights(
         averaged_run.run, averaged_run.record, path, raw_record["epoch"], code
     )
+    record, folder = averaged_run.record, averaged_run.folder
+    listed_outputs = outputs if records.find_file_info(record, folder, outputs) else None
     return replace(
         averaged_run,
         reading="last",
         epoch=raw_record["epoch"],
         ema_decay=None,
-        error=compute_top1_error(raw_record.get("val")),
-        outputs=outputs
-        if records.find_file_info(averaged_run.record, averaged_run.folder, outputs)
-        else None,
+        error=_compute_error(raw_record.get("val"), record, folder, listed_outputs, metric),
+        outputs=listed_outputs,
         weights=weights,
         network=network,
     )
+
+
+def _compute_error(
+    recorded: dict | None, record: dict, folder: Path, outputs: Path | None, metric: DecisionMetric
+) -> float | None:
+    """Return the validation error by a metric: top-1 as recorded, others from stored outputs."""
+    if metric == "top1" or not recorded:
+        return compute_top1_error(recorded)
+    if outputs is None:
+        return None
+    arrays, _ = read_arrays(outputs, records.find_file_info(record, folder, outputs))
+    predicted = arrays["val_logits"].argmax(axis=1)
+    return 100 * (1 - compute_decision_metric(predicted, arrays["val_labels"], metric))
 
 
 def _load_weights(

@@ -27,6 +27,7 @@ from kdpipe.export.trained_run import TrainedRun
 from kdpipe.models import factory
 from kdpipe.models.pretrained.adapter import forward_in_chunks
 from kdpipe.runs import records
+from kdpipe.runs.decision_metric import DecisionMetric, compute_decision_metric
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.spec import ModelSpec
 from kdpipe.stats.proportions import (
@@ -187,9 +188,11 @@ def _max_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     return float(np.abs(a - b).max()), float(np.abs(b).max())
 
 
-def compute_error(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the top-1 error in percentage points; nan without images."""
-    return 100 * float((logits.argmax(1) != labels).mean()) if len(labels) else float("nan")
+def compute_error(logits: np.ndarray, labels: np.ndarray, metric: DecisionMetric = "top1") -> float:
+    """Return the error by a study's metric in percentage points; nan without images."""
+    if metric == "top1":
+        return 100 * float((logits.argmax(1) != labels).mean()) if len(labels) else float("nan")
+    return 100 * (1 - compute_decision_metric(logits.argmax(1), labels, metric))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -26,6 +26,7 @@ from kdpipe.models import registry
 from kdpipe.models.custom import card as network_card
 from kdpipe.models.pretrained import input_transform, weights_info
 from kdpipe.runs import recipe, records
+from kdpipe.runs.decision_metric import DECISION_METRICS
 from kdpipe.runs.recipe import Recipe, load_optimizers, load_schedules
 from kdpipe.runs.spec import (
     SPEC_TYPES,
@@ -114,6 +115,11 @@ def _check_recipe(spec: RunSpec) -> None:
 
 def _check_run(name: str, spec: RunSpec) -> None:
     _check_network(spec.network)
+    if spec.metric not in DECISION_METRICS:
+        raise KdpipeError(
+            f"{name} chooses its best epoch by the metric {spec.metric!r}: this version has "
+            f"{', '.join(DECISION_METRICS)}"
+        )
     for member in spec.members:
         # A parent is described by its own record; here its name must be that of a network.
         if not network_card.NAME_PATTERN.fullmatch(str(member.network)):

@@ -790,8 +790,11 @@ class RunPlanner:
 
     def _build_spec(self, network: str, recipe: Recipe, seed: int, **parts: Any) -> spec.RunSpec:
         """Return the spec of a run on these images; `parts` as `spec.build_run_spec` takes them."""
+        # Only the best epoch depends on it, which weights that are loaded do not have.
+        chooses = self.plan.study.reading == "best" and not parts.get("pretrained")
+        metric = self.plan.study.metric if chooses else "top1"
         return spec.build_run_spec(
-            self.data, self._get_model_spec(network), recipe, seed=seed, **parts
+            self.data, self._get_model_spec(network), recipe, seed=seed, metric=metric, **parts
         )
 
     def _get_teacher_spec(self, teaching: TeachingSpec) -> spec.TeacherSpec:

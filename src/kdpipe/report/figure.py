@@ -19,6 +19,7 @@ from kdpipe import registry
 from kdpipe.analysis.claim import UntestableClaim, Verdict
 from kdpipe.analysis.dataframe import (
     filter_rows,
+    get_metric,
     group_rows,
     normalize_frame,
     select_direct_students,
@@ -30,6 +31,7 @@ from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
 from kdpipe.report.table import describe_eval_point
+from kdpipe.runs.decision_metric import name_error
 from kdpipe.stats import replicates
 from kdpipe.stats.intervals import describe_difference, summarize
 from kdpipe.user_code import explain_renamed
@@ -189,6 +191,14 @@ def render_figure(
     figure, caption = result
     finding = spec.find(rows, curves, *more) if spec.find is not None else ""
     title = f"{spec.title}: {finding}" if finding else spec.title
+    metric = get_metric(frame)
+    if metric != "top1" and not spec.uses_export_rows:
+        caption = name_error(caption, metric)
+        for axis in figure.axes:
+            axis.set(
+                xlabel=name_error(axis.get_xlabel(), metric),
+                ylabel=name_error(axis.get_ylabel(), metric),
+            )
     caption = f"{caption} {_describe_counts(rows)} {describe_eval_point(frame)}"
     return RenderedFigure(name, title, caption, figure)
 

@@ -32,7 +32,7 @@ from kdpipe.analysis.claim import (
     get_current_interim,
 )
 from kdpipe.analysis.dataframe import POST_HOC_KINDS
-from kdpipe.analysis.eval_point import EVAL_POINT_TEXT
+from kdpipe.analysis.eval_point import name_eval_point
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import (
@@ -71,7 +71,8 @@ from kdpipe.report.table import (
     table_to_csv,
     table_to_markdown,
 )
-from kdpipe.runs.records import EvalPoint, other_eval_point
+from kdpipe.runs.decision_metric import METRIC_TEXT, name_error
+from kdpipe.runs.records import other_eval_point
 from kdpipe.text import format_count, join_names, list_publication_commands
 
 MAX_OPEN_ROWS = 40  # rows of a table, or curves; more are folded
@@ -323,7 +324,8 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         no_tables="" if study.tables else suggest_tables(report.plan),
         names={*study.methods, *study.ensembles, *(block.name for block in study.experiments)},
         interim_text=get_current_interim(study).description,
-        eval_point_text=describe_eval_points(study.reading),
+        eval_point_text=describe_eval_points(study),
+        error_unit=name_error("points of top-1 error", study.metric),
         second_interval_text=describe_second_interval(report.recommendations, report.verdicts),
         error_rate_text=describe_error_rate(report),
         format_few_seeds=format_few_seeds,
@@ -643,7 +645,7 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
     ensembles = f"; {len(plan.ensembles):,} ensembles" if plan.ensembles else ""
     probes = f", {len(plan.probes):,} probes on other data" if plan.probes else ""
     macs = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
-    eval_points = filter(None, [describe_eval_points(study.reading), report.missing_eval_points])
+    eval_points = filter(None, [describe_eval_points(study), report.missing_eval_points])
     facts = [
         (
             "Data",
@@ -651,6 +653,7 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
             f"validation, {plan.card.test:,} for test{_describe_unlabelled(plan)}",
         ),
         ("Seeds", _describe_seeds(study)),
+        *([("Errors are by", metric_text)] if (metric_text := describe_metric(study)) else []),
         ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
         ("Runs", f"{count_states(report.run_states)}{ensembles}{probes}"),
         *_describe_images(plan),
@@ -798,10 +801,27 @@ def _count_values(runs: pd.DataFrame, column: str) -> str:
 # --- Sentences about the results
 
 
-def describe_eval_points(eval_at: EvalPoint) -> str:
+def describe_eval_points(study: Study) -> str:
     """Return the evaluation point of all networks, and the one that is shown beside it."""
-    other = EVAL_POINT_TEXT[other_eval_point(eval_at)]
-    return f"{EVAL_POINT_TEXT[eval_at]}, all arms alike; beside it at {other}"
+    point, other = (
+        name_eval_point(point, study.reading, study.metric)
+        for point in (study.reading, other_eval_point(study.reading))
+    )
+    return f"{point}, all arms alike; beside it at {other}"
+
+
+def describe_metric(study: Study) -> str:
+    """Return by which metric errors are, and what is by top-1 nevertheless."""
+    if study.metric == "top1":
+        return ""
+    text = (
+        f"{METRIC_TEXT[study.metric]}: errors are 100 minus it, in points. Top-1 stands beside "
+        "them in a table of its own. By top-1 are training images, learning curves and the claim "
+        "about them (C5), probes, and exported files"
+    )
+    if study.reading == "last":
+        text += "; so are the best epochs of runs"
+    return text
 
 
 def describe_error_rate(report: ReportContext) -> str:
@@ -1162,12 +1182,11 @@ def describe_other_recommendation(recommendation: Recommendation) -> str:
     other = recommendation.other
     if other is None or other.shipped is None or recommendation.shipped is None:
         return ""
-    if recommendation.shipped.entrant.key == other.shipped.entrant.key:
+    is_same = recommendation.shipped.entrant.key == other.shipped.entrant.key
+    if is_same or not recommendation.has_comparable_points:
         return ""
-    return (
-        f"The evaluation points differ: at {EVAL_POINT_TEXT[other.eval_point]}: "
-        f"{format_headline(other)}"
-    )
+    point = name_eval_point(other.eval_point, recommendation.eval_point, recommendation.metric)
+    return f"The evaluation points differ: at {point}: {format_headline(other)}"
 
 
 def describe_other_difference(
@@ -1179,6 +1198,9 @@ def describe_other_difference(
         return ""
     difference = other_gain.difference
     size = format_estimate(difference.mean, difference.half_width, sign="+")
-    differs = " (the evaluation points differ)" if other_gain.mark != gain.mark else ""
-    point = EVAL_POINT_TEXT[recommendation.other.eval_point]
+    is_conflict = other_gain.mark != gain.mark and recommendation.has_comparable_points
+    differs = " (the evaluation points differ)" if is_conflict else ""
+    point = name_eval_point(
+        recommendation.other.eval_point, recommendation.eval_point, recommendation.metric
+    )
     return f"; at {point}: {size}, {other_gain.mark}{differs}"

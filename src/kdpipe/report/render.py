@@ -33,7 +33,7 @@ from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.pydantic_base import DOTTED_PATTERN
 from kdpipe.report import fingerprint, page, plugins, style, table_row, workers
-from kdpipe.report.builtin_tables import a_or_b, as_files, by_class, search, validation
+from kdpipe.report.builtin_tables import a_or_b, as_files, by_class, search, top1, validation
 from kdpipe.report.figure import (
     Analysis,
     DrawnFigure,
@@ -378,6 +378,8 @@ def _judge(
         for name in load_tables()
         if name in study.tables
     ]
+    if (top1_table := top1.render_top1_table(frame)) is not None:
+        tables.append(top1_table)
     if (export_table := as_files.render_export_table(frame, interim)) is not None:
         tables.append(export_table)
     custom_tables, table_errors = plugins.render_custom_tables(study, frame, interim, error_masks)

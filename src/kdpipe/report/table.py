@@ -35,12 +35,14 @@ from kdpipe.analysis.dataframe import (
 )
 from kdpipe.losses.method import is_plain_kd, short_label
 from kdpipe.report.format import escape_markdown, format_estimate, format_si, format_stop
+from kdpipe.runs.decision_metric import name_error
 from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import (
     ErrorMaskLookup,
     ErrorWithProvenance,
     choose_wider_interval,
     estimate_image_level,
+    get_test_run,
 )
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import (
@@ -463,6 +465,7 @@ def render_table(
         raise TypeError(
             f"it returns a {type(data).__name__}, expected a TableData (table.build_table_data)"
         )
+    data = data._replace(caption=name_error(data.caption, dataframe.get_metric(frame)))
     note = "" if spec.uses_last_epoch else describe_eval_point(frame)
     context = build_eval_point_context(frame, error_masks)
     return render_table_data(name, spec.title, data, interim, note, context)
@@ -523,7 +526,8 @@ def render_table_data(
 
 def describe_eval_point(frame: pd.DataFrame) -> str:
     """Return a sentence on the evaluation point of a frame."""
-    text = eval_point.EVAL_POINT_TEXT[eval_point.get_eval_point(frame)]
+    point = eval_point.get_eval_point(frame)
+    text = eval_point.name_eval_point(point, point, dataframe.get_metric(frame))
     return f"Networks are evaluated at {text}, teachers as they taught."
 
 
@@ -687,8 +691,7 @@ def _find_other_values(
         if not isinstance(value, ErrorWithProvenance):
             return None
         error = sum(
-            weight
-            * (context.other_errors.get(part, math.nan) if isinstance(part, str) else math.nan)
+            weight * context.other_errors.get(get_test_run(part) or "", math.nan)
             for part, weight in value.parts.items()
         )
         if math.isnan(error):

@@ -354,6 +354,8 @@ class RunSpec(SpecPart):
         As `losses.method.build_method_spec` makes it.
     revision : mapping
         Those of `training` and `evaluation`.
+    metric : str
+        The metric on validation by which the best epoch is chosen, see `runs.decision_metric`.
     """
 
     kind: ClassVar[str] = "run"
@@ -375,6 +377,7 @@ class RunSpec(SpecPart):
     teacher: TeacherSpec | None
     method: Mapping[str, Any] | None
     revision: Mapping[str, int]
+    metric: str = field(default="top1", metadata=_OMITTED)
 
     @cached_property
     def digest(self) -> str:
@@ -562,6 +565,7 @@ def build_run_spec(
     teacher: TeacherSpec | None = None,
     method: Mapping[str, Any] | None = None,
     pretrained: PretrainedSpec | None = None,
+    metric: str = "top1",
 ) -> RunSpec:
     """Return the spec of a training under the current revisions; see `RunSpec`."""
     return RunSpec(
@@ -576,6 +580,7 @@ def build_run_spec(
         method=method,
         revision={key: hashing.REVISIONS[key] for key in ("training", "evaluation")}
         | recipe.revisions,
+        metric=metric,
     )
 
 

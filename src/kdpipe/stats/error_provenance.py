@@ -42,7 +42,7 @@ class ImageQuantity(NamedTuple):
         The name of the run.
     metric : str
         The column of the results frame that is its mean over images: `test_kd_error`, `val_nll`,
-        `val_kl`, `val_entropy` or `val_error`.
+        `val_kl`, `val_entropy`, `val_error`, or a `test_error` that is not top-1.
     epochs : tuple of int
         Of `val_error`: the epochs over which it is a mean; empty for that of the evaluation point.
     eval_point : str
@@ -65,6 +65,14 @@ class ImageQuantity(NamedTuple):
 
 # A part of a sum: the name of a run stands for its test error.
 Part = str | ImageQuantity
+
+
+def get_test_run(part: Part) -> str | None:
+    """Return the run whose test error a part is; None for another quantity."""
+    if not isinstance(part, ImageQuantity):
+        return part
+    return part.run if part.metric == "test_error" else None
+
 
 # Returns a part image by image: (images,) bool for the name of a run, which test images it gets
 # wrong; (images,) float for an `ImageQuantity`, in the unit of its metric; None if unknown. A
@@ -318,6 +326,7 @@ def compute_image_differences(
 
 
 METRIC_NAMES = {
+    "test_error": "the class that is predicted for single test images",
     "test_kd_error": "disagreement with the teacher on single test images",
     "val_error": "the error on single validation images",
     "val_nll": "the cross-entropy of single validation images",

@@ -20,7 +20,12 @@ import pandas as pd
 from scipy import sparse
 
 from kdpipe.stats import replicates
-from kdpipe.stats.error_provenance import ErrorMaskLookup, ErrorWithProvenance, ImageQuantity
+from kdpipe.stats.error_provenance import (
+    ErrorMaskLookup,
+    ErrorWithProvenance,
+    ImageQuantity,
+    get_test_run,
+)
 
 CHUNK = 1_000  # images at once
 
@@ -89,9 +94,7 @@ def find_image_spread(
     options = np.repeat(np.arange(errors.shape[1]), len(errors))
     known = [i for i, value in enumerate(values) if isinstance(value, ErrorWithProvenance)]
     teachers = pd.factorize(pd.Series(list(groups), dtype=object))[0][options[known]]
-    is_validation = any(
-        isinstance(part, ImageQuantity) for i in known[:1] for part in values[i].parts
-    )
+    is_validation = any(get_test_run(part) is None for i in known[:1] for part in values[i].parts)
     keys = (options[known], np.asarray(teachers), seeds[known], splits[known])
     own = _load_outcomes([values[i] for i in known], outcomes, as_test=False)
     if own is not None:

@@ -29,6 +29,7 @@ from kdpipe.losses.method import KD_TERM
 from kdpipe.models import factory
 from kdpipe.models.pretrained.adapter import forward_in_chunks
 from kdpipe.runs import metrics, run_folder
+from kdpipe.runs.decision_metric import compute_decision_metric
 from kdpipe.runs.files import read_arrays, write_arrays, write_bytes
 from kdpipe.runs.spec import RunSpec
 from kdpipe.training.checkpoint import TrainingState, to_arrays, to_tensors
@@ -154,6 +155,7 @@ class Evaluator:
         self.teacher = teacher
         self.teacher_cache: dict[str, np.ndarray] = {}
         self.temperature = spec.method["temperature"] if spec.method else 1.0
+        self.decision_metric = spec.metric
         self.objective = objective
         # The batch size for evaluating terms; None: as large as is fast.
         is_batch_dependent = any(term.is_batch_dependent for term, *_ in objective.terms.values())
@@ -283,7 +285,8 @@ class Evaluator:
     ) -> tuple[dict[str, float], np.ndarray] | None:
         """Return the line of a curve on validation, and which images are wrong: (images,) bool.
 
-        None without a validation split.
+        The line has the metric that chooses the best epoch, if that is not top-1. None without a
+        validation split.
         """
         if "val" not in self.images:
             return None
@@ -293,7 +296,12 @@ class Evaluator:
         for part in self.objective.terms:
             metric = self.objective.metric(part)
             line |= {part: values[metric]} if metric else {}
-        errors = logits.argmax(axis=1) != self.labels["val"]
+        predicted = logits.argmax(axis=1)
+        if self.decision_metric != "top1":
+            line[self.decision_metric] = compute_decision_metric(
+                predicted, self.labels["val"], self.decision_metric
+            )
+        errors = predicted != self.labels["val"]
         return line | self.compute_terms(model, logits, "val"), errors
 
 

@@ -431,7 +431,7 @@ class _TrainingRun:
         if val_errors is not None:
             progress.val_errors.append(np.packbits(val_errors))
         progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
-        _update_best(progress, student.eval_model)
+        _update_best(progress, student.eval_model, self.spec.metric)
         self._save_checkpoint(epoch + 1)
         now = time.monotonic()
         if now - self.saved_at >= self.save_seconds or epoch + 1 in self.keep_epochs:
@@ -505,12 +505,13 @@ def _seed_step(spec: RunSpec, epoch: int, step: int, device: torch.device) -> No
         torch.cuda.manual_seed(seed)
 
 
-def _update_best(progress: TrainingState, model: nn.Module) -> None:
+def _update_best(progress: TrainingState, model: nn.Module, metric: str) -> None:
     """Keep the weights of the best epoch on validation, the earliest in a tie."""
     latest, best = progress.curve[-1], progress.best_epoch
     if latest["val"] is None:
         return
-    if best is None or latest["val"]["accuracy"] > progress.curve[best - 1]["val"]["accuracy"]:
+    key = "accuracy" if metric == "top1" else metric
+    if best is None or latest["val"][key] > progress.curve[best - 1]["val"][key]:
         progress.best_epoch = latest["epoch"]
         progress.best = {key: value.clone() for key, value in model.state_dict().items()}
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.search import elimination_rule, search_space, state
 from kdpipe.analysis.search.search_space import Arm, ArmKey
 from kdpipe.analysis.search.state import (
@@ -22,8 +23,10 @@ from kdpipe.analysis.search.state import (
     describe_latency,
 )
 from kdpipe.config.schema import Study
+from kdpipe.errors import StoreError
 from kdpipe.plan import planner
 from kdpipe.plan.nodes import ExportEval, Plan, Run
+from kdpipe.runs.decision_metric import compute_decision_metric
 from kdpipe.runs.store import Store
 
 
@@ -472,6 +475,9 @@ class SearchRecords:
 
     def __init__(self, plan: Plan, store: Store):
         self.eval_point = plan.study.reading
+        self.metric = plan.study.metric
+        is_recorded = self.metric == "top1"
+        self.predictions = None if is_recorded else PerImageMetrics(plan, store, self.eval_point)
         self.run_records = store.load_records("runs")
         needs_latency = plan.study.search is not None and plan.study.search.latency is not None
         self.export_eval_records = store.load_records("gauges") if needs_latency else {}
@@ -549,7 +555,7 @@ class SearchRecords:
         return graphs["float32"]["latency"]["1"]["median"] if graphs else math.inf
 
     def get_error(self, run: Run) -> float:
-        """Return the top-1 error on validation, at the study's evaluation point.
+        """Return the error on validation by the study's metric, at its evaluation point.
 
         Parameters
         ----------
@@ -562,7 +568,17 @@ class SearchRecords:
             In points; infinite if there is none.
         """
         validation = (self.run_records[run.name].get(self.eval_point) or {}).get("val")
-        return 100 * (1 - validation["accuracy"]) if validation else math.inf
+        if not validation:
+            return math.inf
+        if self.predictions is None:
+            return 100 * (1 - validation["accuracy"])
+        predictions = self.predictions.load_predictions(run.name, "val")
+        if predictions is None:
+            raise StoreError(
+                f"metric: {self.metric}: which class run {run.name} takes its validation images "
+                "for is not stored: restore its folder, or remove it and train the run again"
+            )
+        return 100 * (1 - compute_decision_metric(*predictions, self.metric))
 
     def get_nll(self, run: Run, epoch: int) -> float:
         """Return the mean negative log-likelihood on validation after an epoch.

@@ -15,6 +15,7 @@ from kdpipe.report import style
 from kdpipe.report.figure import RenderedFigure
 from kdpipe.report.format import format_stop
 from kdpipe.report.table import RenderedTable
+from kdpipe.runs.decision_metric import name_error
 from kdpipe.stats.posterior import CONFIDENCE
 
 NAME, TITLE = "search", "The search, cell by cell"
@@ -233,7 +234,7 @@ def _plot_narrowing(axis, plan: Plan, search_state: SearchState, student: str) -
     axis.margins(x=0.15)
     number = len(search_state.competing[student])
     axis.set(title=f"{student}: {number} cells", xlabel="seeds seen, and by how many cells")
-    axis.set_ylabel("top-1 error on validation, %")
+    axis.set_ylabel(name_error("top-1 error on validation, %", search_state.plan.study.metric))
 
 
 def _plot_teachers(axis, search_state: SearchState, student: str) -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from kdpipe.analysis import claim
 from kdpipe.analysis.claim import Finding, UntestableClaim, Verdict
-from kdpipe.analysis.dataframe import get_series_by_seed, group_rows, normalize_frame
+from kdpipe.analysis.dataframe import get_metric, get_series_by_seed, group_rows, normalize_frame
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.report.table import (
     RenderedTable,
@@ -13,6 +13,7 @@ from kdpipe.report.table import (
     estimate_mean,
     render_table_data,
 )
+from kdpipe.runs.decision_metric import name_error
 
 CAPTION = (
     "Top-1 validation error in points; mean ± half of the 95 % t interval "
@@ -58,6 +59,6 @@ def render_validation_table(frame: pd.DataFrame) -> RenderedTable:
     return render_table_data(
         "validation",
         "Validation",
-        build_table_data(CAPTION, rows, columns),
+        build_table_data(name_error(CAPTION, get_metric(frame)), rows, columns),
         eval_point_note=describe_eval_point(frame),
     )
