@@ -44,7 +44,8 @@ from kdpipe.plan.nodes import (
     Teacher,
 )
 from kdpipe.runs import registrations
-from kdpipe.runs.decision_metric import DecisionMetric, compute_decision_metric
+from kdpipe.runs.class_metrics import compute_decision_metric
+from kdpipe.runs.decision_metric import DecisionMetric
 from kdpipe.runs.records import EVAL_POINTS, RECORD_KINDS, UNAVERAGED_KEY
 from kdpipe.runs.store import Store
 from kdpipe.stats import replicates

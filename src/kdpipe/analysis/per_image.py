@@ -17,7 +17,7 @@ from kdpipe.analysis.eval_point import PerImageErrors
 from kdpipe.errors import MissingRunError, StoreError
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs import metrics, per_image, records, run_folder, upstream
-from kdpipe.runs.decision_metric import compute_decision_values
+from kdpipe.runs.class_metrics import compute_decision_values
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.per_image import ImageMetric, Misclassified
 from kdpipe.runs.records import EvalPoint

@@ -11,7 +11,8 @@ from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.models import factory
 from kdpipe.plan.nodes import Run
 from kdpipe.runs import records, run_folder
-from kdpipe.runs.decision_metric import DecisionMetric, compute_decision_metric
+from kdpipe.runs.class_metrics import compute_decision_metric
+from kdpipe.runs.decision_metric import DecisionMetric
 from kdpipe.runs.files import read_arrays, read_bytes
 from kdpipe.runs.records import EvalPoint
 from kdpipe.runs.store import Store

@@ -27,7 +27,8 @@ from kdpipe.export.trained_run import TrainedRun
 from kdpipe.models import factory
 from kdpipe.models.pretrained.adapter import forward_in_chunks
 from kdpipe.runs import records
-from kdpipe.runs.decision_metric import DecisionMetric, compute_decision_metric
+from kdpipe.runs.class_metrics import compute_decision_metric
+from kdpipe.runs.decision_metric import DecisionMetric
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.spec import ModelSpec
 from kdpipe.stats.proportions import (

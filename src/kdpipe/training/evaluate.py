@@ -29,7 +29,7 @@ from kdpipe.losses.method import KD_TERM
 from kdpipe.models import factory
 from kdpipe.models.pretrained.adapter import forward_in_chunks
 from kdpipe.runs import metrics, run_folder
-from kdpipe.runs.decision_metric import compute_decision_metric
+from kdpipe.runs.class_metrics import compute_decision_metric
 from kdpipe.runs.files import read_arrays, write_arrays, write_bytes
 from kdpipe.runs.spec import RunSpec
 from kdpipe.training.checkpoint import TrainingState, to_arrays, to_tensors

@@ -26,7 +26,7 @@ from kdpipe.config.schema import Study
 from kdpipe.errors import StoreError
 from kdpipe.plan import planner
 from kdpipe.plan.nodes import ExportEval, Plan, Run
-from kdpipe.runs.decision_metric import compute_decision_metric
+from kdpipe.runs.class_metrics import compute_decision_metric
 from kdpipe.runs.store import Store
 
 

@@ -1,14 +1,11 @@
-"""Metrics that decide: hand values, another library, and the variance of resampled images."""
+"""Metrics of predicted classes: hand values, another library, and the variance of resampled images."""
 
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from kdpipe.runs.decision_metric import (
-    DECISION_METRICS,
-    compute_decision_metric,
-    compute_decision_values,
-)
+from kdpipe.runs.class_metrics import compute_decision_metric, compute_decision_values
+from kdpipe.runs.decision_metric import DECISION_METRICS
 
 # 6 images of class 0, 3 of class 1, 1 of class 2; 5, 1 and 0 of them are right.
 LABELS = np.array([0] * 6 + [1] * 3 + [2])
