@@ -1,4 +1,4 @@
-"""Metrics of predicted classes: hand values, another library, and the variance of resampled images."""
+"""Metrics of predicted classes: hand values, another library, variance of resampled images."""
 
 import numpy as np
 import pytest

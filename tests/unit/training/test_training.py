@@ -588,13 +588,15 @@ def test_seconds_between_saves_that_are_none_are_refused(monkeypatch, text):
     assert checkpoint.read_save_seconds() == 5
 
 
-def test_best_among_equals():
+@pytest.mark.parametrize(("metric", "key"), [("top1", "accuracy"), ("balanced", "balanced")])
+def test_best_among_equals(metric, key):
     progress = loop.TrainingState()
     model = torch.nn.Linear(1, 1)
-    for epoch, accuracy in enumerate([0.5, 0.7, 0.7, 0.6], 1):
-        progress.curve.append({"epoch": epoch, "val": {"accuracy": accuracy}})
+    for epoch, value in enumerate([0.5, 0.7, 0.7, 0.6], 1):
+        # By another key, what does not decide gets better and better.
+        progress.curve.append({"epoch": epoch, "val": {"accuracy": epoch / 9, key: value}})
         torch.nn.init.constant_(model.weight, epoch)
-        loop._update_best(progress, model)
+        loop._update_best(progress, model, metric)
     assert progress.best_epoch == 2
     assert float(progress.best["weight"]) == 2
 

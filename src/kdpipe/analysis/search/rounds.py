@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.search import elimination_rule, search_space, state
 from kdpipe.analysis.search.search_space import Arm, ArmKey
 from kdpipe.analysis.search.state import (
@@ -26,7 +25,6 @@ from kdpipe.config.schema import Study
 from kdpipe.errors import StoreError
 from kdpipe.plan import planner
 from kdpipe.plan.nodes import ExportEval, Plan, Run
-from kdpipe.runs.class_metrics import compute_decision_metric
 from kdpipe.runs.store import Store
 
 
@@ -476,8 +474,11 @@ class SearchRecords:
     def __init__(self, plan: Plan, store: Store):
         self.eval_point = plan.study.reading
         self.metric = plan.study.metric
-        is_recorded = self.metric == "top1"
-        self.predictions = None if is_recorded else PerImageMetrics(plan, store, self.eval_point)
+        self.predictions = None
+        if self.metric != "top1":  # with pandas, which a plan by top-1 need not load
+            from kdpipe.analysis.per_image import PerImageMetrics
+
+            self.predictions = PerImageMetrics(plan, store, self.eval_point)
         self.run_records = store.load_records("runs")
         needs_latency = plan.study.search is not None and plan.study.search.latency is not None
         self.export_eval_records = store.load_records("gauges") if needs_latency else {}
@@ -572,6 +573,8 @@ class SearchRecords:
             return math.inf
         if self.predictions is None:
             return 100 * (1 - validation["accuracy"])
+        from kdpipe.runs.class_metrics import compute_decision_metric
+
         predictions = self.predictions.load_predictions(run.name, "val")
         if predictions is None:
             raise StoreError(
