@@ -137,39 +137,52 @@ class PerImageMetrics:
         StoreError
             If what is stored is damaged or another run's.
         """
-        if epoch is not None and epoch != self.plan.runs[name].epochs:
-            arrays = None
-            with contextlib.suppress(MissingRunError):
-                member = Member(run=self.plan.runs[name].digest, epoch=epoch)
-                arrays = upstream.load_outputs(member, self.store)
+        if name in self.plan.runs and epoch == self.plan.runs[name].epochs:
+            epoch = None
+        if epoch is not None:
+            arrays = self._read_checkpoint(name, epoch)
         elif name in self.plan.ensembles:
             arrays = self.errors.average_outputs(name)
         else:
             arrays = self.errors.read_outputs(name)
-        if arrays is not None:
-            if f"{split}_logits" not in arrays:
-                return None
-            return arrays[f"{split}_logits"].argmax(axis=1), arrays[f"{split}_labels"]
-        return None if epoch is not None else self._read_archived_predictions(name, split)
+        if arrays is None:
+            return self._read_archived_predictions(name, split, epoch)
+        if f"{split}_logits" not in arrays:
+            return None
+        return arrays[f"{split}_logits"].argmax(axis=1), arrays[f"{split}_labels"]
+
+    def _read_checkpoint(self, name: str, epoch: int) -> Mapping[str, np.ndarray] | None:
+        """Return the stored outputs of a run after an earlier epoch, if they are there."""
+        with contextlib.suppress(MissingRunError):
+            member = Member(run=self.plan.runs[name].digest, epoch=epoch)
+            return upstream.load_outputs(member, self.store)
+        return None
 
     def _read_archived_predictions(
-        self, name: str, split: Literal["val", "test"]
+        self, name: str, split: Literal["val", "test"], epoch: int | None
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return predicted and true classes from an archive, which has those of runs alone."""
-        labels = self.load_labels(name, split) if name in self.plan.runs else None
-        if labels is None:
+        """Return predicted and true classes from an archive."""
+        archived = self._read_archived(name)
+        digest = None if archived is None else archived["labels"].get(split)
+        if archived is None or digest is None:
             return None
+        labels = per_image.decode_labels(digest, self._labels[digest])
         predicted = labels.copy()
-        if split == "test":
+        if name in self.plan.runs and epoch is None and split == "test":
             wrong = self.errors.load_misclassified(name)
             if wrong is None:
                 return None
             predicted[wrong.images] = wrong.predicted
+            return predicted, labels
+        if name in self.plan.runs and epoch is None:
+            stored = (self._load_point(name) or {}).get("val")
         else:
-            wrong_validation = self.load_misclassified_validation(name)
-            if wrong_validation is None:
-                return None
-            predicted[wrong_validation.errors] = wrong_validation.predicted
+            point = self._archived_point(name) if epoch is None else str(epoch)
+            stored = archived.get("predictions", {}).get(point, {}).get(split)
+        if stored is None:
+            return None
+        errors, classes = per_image.decode_misclassified(stored)
+        predicted[errors] = classes
         return predicted, labels
 
     def _load_errors(self, name: str, split: Literal["val", "test"]) -> np.ndarray | None:
@@ -244,6 +257,25 @@ class PerImageMetrics:
         errors = self.load_epoch_errors(name)
         return None if errors is None else per_image.encode_epochs(errors)
 
+    def export_predictions(
+        self, name: str, epoch: int | None = None
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[str, dict[str, Any]]]]:
+        """Return by split what an archive holds of the predictions of a checkpoint or an ensemble.
+
+        Returns
+        -------
+        wrong : dict
+            By split the wrong images and for what they are taken.
+        labels : dict
+            By split the labels, with their SHA-256.
+        """
+        wrong, labels = {}, {}
+        for split in ("val", "test"):
+            if (known := self.load_predictions(name, split, epoch)) is not None:
+                wrong[split] = per_image.encode_misclassified(*known)
+                labels[split] = per_image.encode_labels(known[1])
+        return wrong, labels
+
     @functools.cached_property
     def _at_last(self) -> "PerImageMetrics":
         """Return the metrics at the last epoch."""
@@ -290,9 +322,12 @@ class PerImageMetrics:
 
     def _read_archived(self, name: str) -> dict[str, Any] | None:
         """Return what the archive holds of the single images of a run, after a check of it."""
-        if name not in self.plan.runs:
+        kind, node = "runs", self.plan.runs.get(name)
+        if node is None:
+            kind, node = "ensembles", self.plan.ensembles.get(name)
+        if node is None:
             return None
-        archived = self.store.load_per_image(name, self.plan.runs[name].digest)
+        archived = self.store.load_per_image(name, node.digest, kind)
         if archived is None:
             return None
         if name in self._checked:
@@ -307,7 +342,8 @@ class PerImageMetrics:
 
     def _archived_point(self, name: str) -> EvalPoint:
         """Return under which evaluation point an archive holds what this one is of."""
-        entry = self.store.read_archive()["runs", name]
+        kind = "runs" if name in self.plan.runs else "ensembles"
+        entry = self.store.read_archive()[kind, name]
         is_last = self.eval_point == "best" and records.is_best_last(entry.record)
         return "last" if is_last else self.eval_point
 

@@ -561,7 +561,7 @@ def recommend_at_both_eval_points(
         for point in (eval_at, other_eval_point(eval_at))
     )
     return [
-        replace(recommendation, other=counterpart, metric=get_metric(frame))
+        replace(recommendation, other=counterpart)
         for recommendation, counterpart in zip(recommendations, counterparts, strict=True)
     ]
 
@@ -590,13 +590,12 @@ def recommend_options(
         do not compete.
     """
     frame = add_error_provenance(normalize_frame(contest.drop_slow_teachers(frame, max_latency)))
-    eval_at = eval_point.get_eval_point(frame)
+    facts = {"eval_point": eval_point.get_eval_point(frame), "metric": get_metric(frame)}
     contests = list(contest.build_contests(frame))
     ensembles = _assign_ensembles(frame, contests)
     judge = _Judge(error_masks, interim, smallest_effect)
     return [
-        replace(_recommend(frame, one, ensembles[one.student], judge), eval_point=eval_at)
-        for one in contests
+        replace(_recommend(frame, one, ensembles[one.student], judge), **facts) for one in contests
     ]
 
 

@@ -21,6 +21,7 @@ from kdpipe.analysis.recommendation import (
     find_best_recommendation,
 )
 from kdpipe.analysis.teacher_to_ship import TeacherToShip
+from kdpipe.runs.decision_metric import ERROR_ADJECTIVES
 from kdpipe.stats.intervals import MIN_SEEDS, Summary
 from kdpipe.stats.ranks import Rank
 
@@ -163,7 +164,10 @@ def format_headline(recommendation: Recommendation) -> str:
             f"Better still is {gain.baseline}: by {_format_gain(gain)} points, at "
             f"{gain.operations:.3g} times the operations for an image."
         )
-    return " ".join(sentences)
+    text = " ".join(sentences)
+    if recommendation.metric == "top1":
+        return text
+    return text.replace("% error", f"% {ERROR_ADJECTIVES[recommendation.metric]} error")
 
 
 def format_answer(recommendation: Recommendation) -> list[str]:

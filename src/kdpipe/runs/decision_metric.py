@@ -15,7 +15,7 @@ METRIC_TEXT: dict[DecisionMetric, str] = {
     "macro_f1": "macro F1",
 }
 # What stands in the place of "top-1" where an error is named.
-_ADJECTIVES: dict[DecisionMetric, str] = {
+ERROR_ADJECTIVES: dict[DecisionMetric, str] = {
     "top1": "top-1",
     "balanced": "balanced",
     "macro_f1": "macro-F1",
@@ -24,6 +24,6 @@ _ADJECTIVES: dict[DecisionMetric, str] = {
 
 def name_error(text: str, metric: DecisionMetric) -> str:
     """Return a text that names the top-1 error, with the error of another metric in its place."""
-    adjective = _ADJECTIVES[metric]
+    adjective = ERROR_ADJECTIVES[metric]
     capitalized = adjective[0].upper() + adjective[1:]
     return text.replace("top-1", adjective).replace("Top-1", capitalized)

@@ -197,6 +197,10 @@ def find_form_error(per_image: JsonObject, labels: dict[str, JsonObject]) -> str
         for point in ("last", "best"):
             if point in per_image:
                 _check_point(per_image[point], sizes)
+        for by_split in per_image.get("predictions", {}).values():
+            for split, stored in by_split.items():
+                if len(decode_misclassified(stored).errors) != sizes[split]:
+                    return "the predictions are of another number of images"
         if "epochs" in per_image and decode_epochs(per_image["epochs"]).shape[1] != sizes["val"]:
             return "the errors of epochs are of another number of images"
     except StoreError as error:
@@ -234,6 +238,14 @@ def find_mean_error(
                 tolerance = 0.035 * values.mean() + LOSS_FLOOR
             if not abs(values.mean() - mean) <= tolerance:
                 return f"{metric} at {point}: {values.mean():.4g}, its record has {mean:.4g}"
+    for point, by_split in per_image.get("predictions", {}).items():
+        by_epoch: JsonObject = record["checkpoints"]
+        recorded_splits: JsonObject = record.get(point) or by_epoch.get(point) or {}
+        for split, stored in by_split.items():
+            recorded_values: JsonObject = recorded_splits.get(split) or {}
+            accuracy = recorded_values.get("accuracy", np.nan)
+            if not abs(1 - decode_misclassified(stored).errors.mean() - accuracy) <= 1e-6:
+                return f"the predictions on {split} at {point} are not those of its record"
     errors = decode_epochs(per_image["epochs"]) if "epochs" in per_image else ()
     for line, wrong in zip(curve or (), errors, strict=False):
         val_line: JsonObject = line.get("val") or {}

@@ -116,7 +116,9 @@ class ArchiveEntry:
         cross-entropy (`nll`) and the entropy of the outputs (`entropy`; of a taught run the `kl` to
         its teacher in its place); on test where it disagrees with its teacher (`disagrees`). Also
         the validation errors of each epoch (`epochs`), and the SHA-256 of the `labels` of both
-        splits. `runs.per_image` has the encoding; earlier archives have none.
+        splits. Of a study whose metric is not top-1, what checkpoints and ensembles predict
+        (`predictions`, by epoch or evaluation point, and by split). `runs.per_image` has the
+        encoding; earlier archives have none.
     labels : dict or None
         Of the kind `LABELS_KIND`: the labels of one split.
     """

@@ -271,20 +271,22 @@ class Store:
                 by_name[entry.name] = {"digest": entry.digest, **wrong, "missed": missed}
         return by_name
 
-    def load_per_image(self, name: str, digest: str) -> JsonObject | None:
+    def load_per_image(self, name: str, digest: str, kind: str = "runs") -> JsonObject | None:
         """Return what the archive holds of the single images of a run; None where it holds none.
 
         Parameters
         ----------
         name, digest : str
-            The run.
+            The run, or ensemble.
+        kind : {"runs", "ensembles"}
+            Which of the two.
 
         Returns
         -------
         dict or None
             `ArchiveEntry.per_image`; that of another digest counts as none.
         """
-        entry = self.read_archive().get(("runs", name))
+        entry = self.read_archive().get((kind, name))
         return None if entry is None or entry.digest != digest else entry.per_image
 
     def load_archived_labels(self) -> dict[str, JsonObject]:

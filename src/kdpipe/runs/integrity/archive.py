@@ -96,12 +96,19 @@ def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
                     image_fields |= _collect_wrong_images(last.errors, kind, name, "")
                     if not records.is_best_last(record):
                         image_fields |= _collect_wrong_images(best.errors, kind, name, "_at_best")
+                labels = last.export_labels(name) if kind == "runs" else {}
+                predictions = {}
+                if plan.study.metric != "top1" and kind in ("runs", "ensembles"):
+                    predictions, ensemble_labels = _collect_predictions(last, best, kind, record)
+                    labels = labels or ensemble_labels
+                for digest, encoded in labels.values():
+                    yield ArchiveEntry(records.LABELS_KIND, digest, digest, labels=encoded)
+                digests = {split: digest for split, (digest, _) in labels.items()}
                 if kind == "runs":
-                    labels = last.export_labels(name)
-                    for digest, encoded in labels.values():
-                        yield ArchiveEntry(records.LABELS_KIND, digest, digest, labels=encoded)
-                    digests = {split: digest for split, (digest, _) in labels.items()}
                     image_fields["per_image"] = _collect_per_image(last, best, record, digests)
+                if predictions:
+                    per_image_fields = image_fields.get("per_image") or {"labels": digests}
+                    image_fields["per_image"] = per_image_fields | {"predictions": predictions}
                 yield ArchiveEntry(kind, name, record["digest"], record, curve, **image_fields)
             elif (reason := status.find_missing_reason(item, plan, store, damaged)[1]) is not None:
                 yield ArchiveEntry(kind, name, item.digest, failure=reason)
@@ -136,6 +143,31 @@ def _collect_per_image(
     }
     known = {key: part for key, part in parts.items() if part}
     return {"labels": labels, **known} if labels else None
+
+
+def _collect_predictions(
+    last: per_image.PerImageMetrics,
+    best: per_image.PerImageMetrics,
+    kind: str,
+    record: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, tuple[str, dict[str, Any]]]]:
+    """Return what a metric other than top-1 needs of checkpoints and ensembles, and its labels.
+
+    By epoch, or by evaluation point, and by split the wrong images and what they are taken for.
+    """
+    if kind == "runs":
+        exported = {
+            epoch: last.export_predictions(record["name"], int(epoch))
+            for epoch in record["checkpoints"]
+        }
+    else:
+        exported = {"last": last.export_predictions(record["name"])}
+        if not records.is_best_last(record):
+            exported["best"] = best.export_predictions(record["name"])
+    labels: dict[str, tuple[str, dict[str, Any]]] = {}
+    for _, labels_by_split in exported.values():
+        labels |= labels_by_split
+    return {point: wrong for point, (wrong, _) in exported.items() if wrong}, labels
 
 
 def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Store) -> None:

@@ -1,0 +1,231 @@
+"""A study whose metric is balanced accuracy or macro F1: what it chooses, judges and stores."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import unbalanced_study as unbalanced
+from sklearn import metrics as sklearn_metrics
+
+from kdpipe.analysis import claim, dataframe, eval_point, recommendation
+from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame
+from kdpipe.analysis.per_image import PerImageMetrics
+from kdpipe.report.format import format_headline
+from kdpipe.report.render import render_report
+from kdpipe.runs.integrity.archive import archive_study
+from kdpipe.runs.integrity.verify import verify_store
+from kdpipe.runs.records import EVAL_POINTS
+from kdpipe.runs.store import Store
+from kdpipe.stats.error_provenance import ImageQuantity, estimate_image_level
+
+BEST_CELL = {"top1": "kd", "balanced": "hot", "macro_f1": "hot"}
+SKLEARN = {
+    "top1": sklearn_metrics.accuracy_score,
+    "balanced": sklearn_metrics.balanced_accuracy_score,
+    "macro_f1": lambda labels, predicted: sklearn_metrics.f1_score(
+        labels, predicted, average="macro"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The results of the unbalanced study, which no metric renames."""
+    result = Store(tmp_path_factory.mktemp("unbalanced") / "results")
+    unbalanced.write(unbalanced.plan(), result)
+    return result
+
+
+def sorted_runs(plan, arm):
+    """Return the runs of one arm by seed, without those of the ensemble alone."""
+    runs = {run.seed: run for run in plan.runs.values() if unbalanced.get_arm(run) == arm}
+    return [runs[seed] for seed in plan.study.seeds]
+
+
+@pytest.mark.parametrize("metric", BEST_CELL)
+@pytest.mark.parametrize("point", EVAL_POINTS)
+def test_errors_are_those_of_scikit_learn(store, metric, point):
+    plan = unbalanced.plan(metric=metric)
+    frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), point)
+    rows = frame.loc[frame.kind.isin(["scratch", "student"])].drop_duplicates("run")
+    assert len(rows) == 15
+    for row in rows.itertuples():
+        for split in ("val", "test"):
+            predicted = unbalanced.draw_predictions(plan.runs[row.run], point, split)
+            expected, top1 = (
+                100 * (1 - SKLEARN[name](unbalanced.LABELS, predicted)) for name in (metric, "top1")
+            )
+            assert getattr(row, f"{split}_error") == pytest.approx(expected)
+            if metric != "top1":
+                assert getattr(row, f"{split}_top1_error") == pytest.approx(top1)
+    assert ("metric" in frame) == (metric != "top1")
+    assert any("top1" in str(column) for column in frame) == (metric != "top1")
+
+
+@pytest.mark.parametrize("metric", BEST_CELL)
+def test_what_ships_follows_the_metric(store, metric):
+    plan = unbalanced.plan(metric=metric)
+    frame, (answer,) = recommendation.recommend_for_plan(plan, store)
+    assert dict(answer.shipped.entrant.key)["method"] == BEST_CELL[metric]
+    name = recommendation.select_runs_to_ship(normalize_frame(frame), [answer])["wrn10-0.5"]
+    assert unbalanced.get_arm(plan.runs[name]) == BEST_CELL[metric]  # that is `export --best`
+    word = {"top1": "% error", "balanced": "% balanced error", "macro_f1": "% macro-F1 error"}
+    assert word[metric] in format_headline(answer)
+
+
+def judge(store, **changes):
+    plan = unbalanced.plan(**changes)
+    study = plan.study
+    verdicts = claim.judge_both_eval_points(
+        dataframe.build_results_frame(plan, store),
+        dataframe.build_curves_frame(plan, store),
+        study.smallest_effect,
+        study.reading,
+        error_masks={point: PerImageMetrics(plan, store, point).load_part for point in EVAL_POINTS},
+        primary=["C2"],
+    )
+    return {verdict.id: verdict for verdict in verdicts}
+
+
+@pytest.mark.parametrize("metric", BEST_CELL)
+def test_claims_are_judged_by_the_metric(store, metric):
+    """C2, KD does harm: what it adds to the error, over seeds, against scikit-learn."""
+    verdict = judge(store, metric=metric)["C2"]
+    plan = unbalanced.plan(metric=metric)
+    kd, scratch = (
+        [
+            SKLEARN[metric](unbalanced.LABELS, unbalanced.draw_predictions(run, "last", "test"))
+            for run in sorted_runs(plan, arm)
+        ]
+        for arm in ("kd", "scratch")
+    )
+    expected = 100 * (np.mean(scratch) - np.mean(kd))
+    assert verdict.effect == pytest.approx(expected)
+    # The gain is in the large class, a tenth of balanced error.
+    assert verdict.verdict == ("contradicts" if metric == "top1" else "cannot tell")
+
+
+@pytest.mark.parametrize("metric", ["balanced", "macro_f1"])
+def test_a_best_epoch_by_top_1_is_no_conflict_of_readings(store, metric, tmp_path):
+    """At the best epoch the taught networks are worse by the metric, and the verdict another."""
+    verdict, by_top1 = judge(store, metric=metric)["C2"], judge(store)["C2"]
+    assert "the best epoch by top-1 on validation" in verdict.beside.words
+    assert verdict.beside.verdict != verdict.verdict and not verdict.beside.differs
+    assert by_top1.beside.differs
+    assert "the best epoch on validation" in by_top1.beside.words
+    plan = unbalanced.plan(metric=metric)
+    page = (render_report(plan, store, tmp_path / metric) / "index.md").read_text()
+    assert "best epoch by top-1 on validation" in page
+    assert (
+        "The evaluation points differ" not in page and "(the evaluation points differ)" not in page
+    )
+
+
+def test_the_page_has_top_1_beside_the_metric(store, tmp_path):
+    pages = {}
+    for metric in BEST_CELL:
+        folder = render_report(unbalanced.plan(metric=metric), store, tmp_path / metric)
+        pages[metric] = (folder / "index.md").read_text()
+        assert (folder / "tables/top1.csv").exists() == (metric != "top1")
+    table = pd.read_csv(tmp_path / "balanced/tables/top1.csv")
+    cell = table.loc[table.method == "hot"].iloc[0]
+    plan = unbalanced.plan()
+    runs = [run for run in plan.runs.values() if unbalanced.get_arm(run) == "hot"]
+    predicted = [unbalanced.draw_predictions(run, "last", "test") for run in runs]
+    for column, metric in (("error", "balanced"), ("top1_error", "top1")):
+        errors = [100 * (1 - SKLEARN[metric](unbalanced.LABELS, each)) for each in predicted]
+        assert cell[column] == pytest.approx(np.mean(errors))
+    assert "Errors are by" in pages["balanced"] and "Errors are by" not in pages["top1"]
+
+
+@pytest.mark.parametrize("metric", ["balanced", "macro_f1"])
+def test_a_report_from_an_archive_is_that_from_the_folder(store, metric, tmp_path):
+    plan = unbalanced.plan(metric=metric)
+    archive = Store(tmp_path / "archive")
+    archive_study(plan, store, archive.root)
+    assert list(verify_store(archive)) == []
+    pd.testing.assert_frame_equal(
+        dataframe.build_results_frame(plan, archive), dataframe.build_results_frame(plan, store)
+    )
+    for point in EVAL_POINTS:
+        known, stored = (PerImageMetrics(plan, each, point) for each in (store, archive))
+        for name in (*plan.runs, *plan.ensembles):
+            for split in ("val", "test"):
+                for mine, other in zip(
+                    known.load_predictions(name, split),
+                    stored.load_predictions(name, split),
+                    strict=True,
+                ):
+                    assert np.array_equal(mine, other)
+
+
+def test_an_archive_of_a_study_by_top_1_is_as_it_was(store, tmp_path):
+    archive = Store(tmp_path / "archive")
+    archive_study(unbalanced.plan(), store, archive.root)
+    entries = archive.read_archive().values()
+    assert not any("predictions" in (entry.per_image or {}) for entry in entries)
+
+
+@pytest.mark.parametrize("metric", ["balanced", "macro_f1"])
+def test_the_second_interval_resamples_the_images_of_each_class(store, metric):
+    """The variance over images of a difference, against a bootstrap of the images of each class."""
+    plan = unbalanced.plan(metric=metric)
+    frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), "last")
+    frame = add_error_provenance(normalize_frame(frame))
+    arms = {
+        name: rows.set_index("seed").test_error
+        for name, rows in (
+            ("kd", frame.loc[frame.method == "kd"]),
+            ("scratch", frame.loc[frame.kind == "scratch"]),
+        )
+    }
+    masks = PerImageMetrics(plan, store, "last").load_part
+    result = estimate_image_level(arms["kd"] - arms["scratch"], masks)
+    assert result.estimate is not None, result.why
+    # With the seeds held fixed, the mean over seeds of the per-image values is what is resampled.
+    runs = {arm: sorted_runs(plan, arm) for arm in ("kd", "scratch")}
+    predicted = {
+        arm: np.stack([unbalanced.draw_predictions(run, "last", "test") for run in each])
+        for arm, each in runs.items()
+    }
+    rng = np.random.default_rng(3)
+    groups = [np.flatnonzero(label == unbalanced.LABELS) for label in range(10)]
+    score = SKLEARN[metric]
+    resampled = []
+    for _ in range(400):
+        drawn = np.concatenate([rng.choice(group, len(group)) for group in groups])
+        labels = unbalanced.LABELS[drawn]
+        resampled.append(
+            100
+            * np.mean(
+                [
+                    score(labels, b[drawn]) - score(labels, a[drawn])
+                    for a, b in zip(predicted["kd"], predicted["scratch"], strict=True)
+                ]
+            )
+        )
+    values = np.mean(
+        [
+            masks(ImageQuantity(kd.name, "test_error"))
+            - masks(ImageQuantity(scratch.name, "test_error"))
+            for kd, scratch in zip(runs["kd"], runs["scratch"], strict=True)
+        ],
+        axis=0,
+    )
+    sd = np.sqrt(values.var(ddof=1) / len(values))
+    # A bootstrap of n images has (n - 1) / n of the variance: a tenth less in classes of ten.
+    assert np.std(resampled) / sd == pytest.approx(np.sqrt(0.9), rel=0.12)
+    low, high = result.estimate.compute_interval(0.95)
+    assert (high - low) / 2 >= 1.9 * sd
+
+
+def test_balanced_error_of_balanced_data_is_top_1_to_the_last_digit(tmp_path, monkeypatch):
+    monkeypatch.setattr(unbalanced, "SIZES", (30,) * 10)
+    monkeypatch.setattr(unbalanced, "LABELS", np.repeat(np.arange(10), 30))
+    store = Store(tmp_path / "results")
+    unbalanced.write(unbalanced.plan(), store)
+    by_metric = [
+        dataframe.build_results_frame(unbalanced.plan(metric=metric), store)
+        for metric in ("top1", "balanced")
+    ]
+    for column in ("val_error", "test_error", "best_val_error", "best_test_error"):
+        assert by_metric[0][column].tolist() == by_metric[1][column].tolist()
