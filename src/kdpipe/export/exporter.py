@@ -336,6 +336,7 @@ def _build_files(
         "format": FORMAT_VERSION,
         "kdpipe": __version__,
         "study": plan.study.study,
+        **({} if plan.study.metric == "top1" else {"metric": plan.study.metric}),
         "run": run.name,
         "digest": run.digest,
         "reading": shipped_run.reading,
@@ -431,6 +432,8 @@ def _measure_on_test(build: BuiltExport, plan: Plan, temperatures: dict[str, flo
         right, gap, same = verify.compare_accuracy(logits, logits_by_name[FLOAT_FILE], test.labels)
         times = {str(size): dataclasses.asdict(t) for size, t in build.times[name].items()}
         row = {"accuracy": right, "difference": gap, "agreement": same, "latency": times}
+        if plan.study.metric != "top1":
+            row["metric"] = 100 - verify.compute_error(logits, test.labels, plan.study.metric)
         if name in temperatures:
             stages = {"before": logits, "after": logits / temperatures[name]}
             row["ece"] = {

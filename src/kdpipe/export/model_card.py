@@ -9,6 +9,7 @@ from kdpipe.export.image_graph import IMAGE_FILE, MAX_DIFFERENCE
 from kdpipe.models.pretrained.kdpipe_export import FLOAT_FILE, INT8_FILE
 from kdpipe.plan.resources import format_size
 from kdpipe.report.format import escape_markdown, format_headline, format_si
+from kdpipe.runs.decision_metric import METRIC_TEXT
 from kdpipe.runs.spec import RunSpec
 from kdpipe.stats.proportions import ProportionEstimate
 
@@ -147,6 +148,14 @@ def _render_measurements(config: dict) -> str:
         "\nFloat32 was compared with PyTorch on every test image: its logits differ by at most "
         f"{measured['apart']:.2g}."
     )
+    if "metric" in config:
+        values = [
+            f"{FILE_TITLES[name]} {row['metric']:.2f} %" for name, row in measured["files"].items()
+        ]
+        lines.append(
+            f"\nThe study chooses by {METRIC_TEXT[config['metric']]}, on the test images: "
+            f"{', '.join(values)}. The accuracy in the table is top-1."
+        )
     if alternative is not None:
         lines.append(f"\n{describe_ema_choice(config['ema'], alternative)}.")
     return "\n".join(lines)

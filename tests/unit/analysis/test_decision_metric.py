@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import tiny_study
 from helpers import unbalanced_study as unbalanced
 from sklearn import metrics as sklearn_metrics
 
 from kdpipe.analysis import claim, dataframe, eval_point, recommendation
 from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame
 from kdpipe.analysis.per_image import PerImageMetrics
+from kdpipe.analysis.search import rounds
+from kdpipe.jobs.train import train_run
 from kdpipe.report.format import format_headline
 from kdpipe.report.render import render_report
 from kdpipe.runs.integrity.archive import archive_study
@@ -135,6 +138,45 @@ def test_the_page_has_top_1_beside_the_metric(store, tmp_path):
         errors = [100 * (1 - SKLEARN[metric](unbalanced.LABELS, each)) for each in predicted]
         assert cell[column] == pytest.approx(np.mean(errors))
     assert "Errors are by" in pages["balanced"] and "Errors are by" not in pages["top1"]
+
+
+@pytest.mark.parametrize("metric", BEST_CELL)
+def test_a_search_compares_cells_by_the_metric(store, metric):
+    plan = unbalanced.plan(metric=metric)
+    records = rounds.SearchRecords(plan, store)
+    for arm in ("kd", "hot"):
+        for run in sorted_runs(plan, arm):
+            predicted = unbalanced.draw_predictions(run, "last", "val")
+            expected = 100 * (1 - SKLEARN[metric](unbalanced.LABELS, predicted))
+            assert records.get_error(run) == pytest.approx(expected)
+
+
+def test_a_metric_renames_runs_only_where_the_best_epoch_is_read():
+    plain, best = unbalanced.plan(), unbalanced.plan(reading="best")
+    for metric in BEST_CELL:
+        assert unbalanced.plan(metric=metric).runs.keys() == plain.runs.keys()
+        names = unbalanced.plan(metric=metric, reading="best").runs.keys()
+        if metric == "top1":
+            assert names == best.runs.keys() == plain.runs.keys()
+        else:
+            assert names.isdisjoint(plain.runs.keys())
+    assert all("metric" not in run.spec.to_dict() for run in best.runs.values())
+
+
+@pytest.mark.parametrize("metric", ["balanced", "macro_f1"])
+def test_a_trained_run_keeps_the_epoch_that_is_best_by_the_metric(metric, tmp_path, shared):
+    plan = tiny_study.planned(
+        metric=metric, reading="best", recipe={"epochs": 6, "drop_epochs": [3], "lr": 0.1}
+    )
+    run = next(iter(plan.runs.values()))
+    store = tiny_study.results(tmp_path, shared)
+    train_run(run.spec, [], store)
+    record, curve = tiny_study.record(store, run), store.load_curve(run.name)
+    values = [line["val"][metric] for line in curve]
+    assert record["best"]["epoch"] == 1 + int(np.argmax(values))
+    for point, value in (("best", max(values)), ("last", values[-1])):
+        predicted, labels = PerImageMetrics(plan, store, point).load_predictions(run.name, "val")
+        assert value == pytest.approx(SKLEARN[metric](labels, predicted))
 
 
 @pytest.mark.parametrize("metric", ["balanced", "macro_f1"])

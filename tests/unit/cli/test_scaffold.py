@@ -45,6 +45,21 @@ def planned(path):
     return planner.build_plan(load.load_study(path))
 
 
+@pytest.mark.parametrize(("counts", "proposed"), [((60, 20), True), ((60, 21), False)])
+def test_classes_three_times_as_large_as_others_get_another_metric(
+    counts, proposed, tmp_path, capsys
+):
+    folder = tmp_path / "uneven"
+    synthetic_data.photographs(folder, ["cat", "dog"], 2 * max(counts), 10)
+    for number, name in zip(counts, ("cat", "dog"), strict=True):
+        for path in sorted((folder / "train" / name).iterdir())[number:]:
+            path.unlink()
+    init(capsys, "uneven")
+    text = Path("uneven.yaml").read_text()
+    assert load.load_study("uneven.yaml").metric == ("balanced" if proposed else "top1")
+    assert ("the largest has 60 images, the smallest 20" in text) == proposed
+
+
 def test_a_folder_of_photographs_gets_a_card_and_a_study_of_two_dozen_lines(photos, capsys):
     message = init(capsys, "my photos")
     assert "my-photos: 60 training and 15 test images of 3 x 28 x 28 in 3 classes" in message

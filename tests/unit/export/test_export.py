@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers import exported_study, tiny_study
 from onnx import numpy_helper
+from sklearn.metrics import balanced_accuracy_score
 
 import kdpipe
 from kdpipe.cli.main import main
@@ -354,6 +355,23 @@ def test_the_card_names_the_rule_of_the_file(copied, quick, capsys):
     assert "the smallest, whatever its error, as asked for" in Path("small/README.md").read_text()
     with pytest.raises(SystemExit):
         main(["export", "study.yaml", "--smallest", "--fastest", "--to", "other"])
+
+
+def test_the_card_says_by_which_metric_the_study_chooses(copied, quick, capsys):
+    """Its value on test is that of scikit-learn, from the stored outputs of the run."""
+    path = copied / "study.yaml"
+    path.write_text(path.read_text() + "metric: balanced\n")
+    assert main(["export", "study.yaml", "--to", "balanced"]) == 0
+    config = json.loads((copied / "balanced/config.json").read_text())
+    outputs, _ = read_arrays(copied / "results/runs" / config["run"] / "outputs.safetensors")
+    expected = 100 * balanced_accuracy_score(
+        outputs["test_labels"], outputs["test_logits"].argmax(1)
+    )
+    assert config["metric"] == "balanced"
+    assert config["measured"]["files"]["model.onnx"]["metric"] == pytest.approx(expected)
+    card = (copied / "balanced/README.md").read_text()
+    assert f"chooses by balanced accuracy, on the test images: float32 {expected:.2f} %" in card
+    assert "metric" not in json.loads((copied / "export/config.json").read_text())
 
 
 def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys):
