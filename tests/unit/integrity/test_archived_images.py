@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import tiny_study
@@ -12,6 +13,7 @@ from helpers.finished_study import PLAN, SCRATCH, STUDENT, TEACHER
 from scipy import special
 
 from kdpipe.analysis import per_image as accessors
+from kdpipe.analysis.dataframe import build_results_frame
 from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.errors import StoreError
 from kdpipe.jobs.train import train_run
@@ -338,3 +340,22 @@ def test_an_archive_of_440_runs_stays_below_10_mb():
         f"{size / 1e6:.2f} MB, of which {22 * records.archive_size(every) / 1e6:.2f} without them"
     )
     assert size < 10e6
+
+
+def test_by_another_metric_an_archive_keeps_the_predictions_of_checkpoints(store, tmp_path):
+    plan = tiny_study.planned(
+        main={"stops": ["full", "checkpoint 1"]},
+        ensembles={"pair": {"networks": ["wrn10-1", "wrn10-0.5"]}},
+        metric="balanced",
+    )
+    there = Store(tmp_path / "there")
+    archives.archive_study(plan, store, there.root)
+    assert list(verify_store(there)) == []
+    expected = outputs(store, TEACHER, epoch=1)
+    for split in ("val", "test"):
+        predicted, labels = PerImageMetrics(plan, there).load_predictions(TEACHER.name, split, 1)
+        assert np.array_equal(predicted, expected[f"{split}_logits"].argmax(axis=1))
+        assert np.array_equal(labels, expected[f"{split}_labels"])
+    frames = [build_results_frame(plan, each) for each in (store, there)]
+    assert frames[0].teacher_test_error.notna().any()
+    pd.testing.assert_frame_equal(*frames)
