@@ -309,7 +309,8 @@ def read_existing(path: Path) -> bytes:
         If it cannot be read.
     """
     try:
-        return path.read_bytes()
+        with open_regular_file(path) as file:
+            return file.read()
     except FileNotFoundError:
         raise
     except OSError as error:

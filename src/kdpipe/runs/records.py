@@ -44,7 +44,7 @@ from kdpipe import hashing
 from kdpipe.errors import StoreError
 from kdpipe.json_types import is_list, is_object
 from kdpipe.runs import run_folder
-from kdpipe.runs.files import FileInfo, read_existing, write_bytes
+from kdpipe.runs.files import FileInfo, open_regular_file, read_existing, write_bytes
 from kdpipe.runs.run_folder import RECORD_COPY_FILE, RECORD_FILE
 
 # The last key of a record is the SHA-256 of the text before it.
@@ -172,7 +172,8 @@ def read_record(
     """
     path = folder / filename
     try:
-        data = path.read_bytes()
+        with open_regular_file(path) as file:
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -1,6 +1,7 @@
 """A record is whole and of its run, and two of one run agree on what came out."""
 
 import json
+import os
 
 import pytest
 
@@ -54,6 +55,13 @@ def test_a_record_of_another_run_is_refused(tmp_path):
     records.publish_record(tmp_path, RECORD)
     with pytest.raises(StoreError, match=r"the record of another run .digest abababababab"):
         records.read_record(tmp_path, "cd" * 32)
+
+
+@pytest.mark.parametrize("name", [records.RECORD_FILE, records.RECORD_COPY_FILE])
+def test_a_fifo_in_the_place_of_a_record_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StoreError, match=f"{name} cannot be read: it is not a regular file"):
+        records.read_record(tmp_path, None, name)
 
 
 # --- two records of one run
