@@ -62,8 +62,8 @@ def compute_digest(plan: Plan, store: Store) -> str:
             checksum.update(json.dumps([name, content], sort_keys=True).encode())
     for path in paths.find_custom_files([*plan.study.tables, *plan.study.figures], plan.study.code):
         checksum.update(path.read_bytes())
-    if (registered := registration.load_registered_verdicts(plan, store)) is not None:
-        checksum.update(json.dumps(registered.claims, sort_keys=True).encode())
+    if (kept := registration.load_kept_verdicts(plan, store)) is not None:
+        checksum.update(json.dumps(kept.claims, sort_keys=True).encode())
     return checksum.hexdigest()
 
 

@@ -247,7 +247,11 @@ def collect_context(
         plan=plan,
         run_states=_collect_run_states(plan, records, frame_at_point),
         stale_runs=status.find_stale(plan, store),
-        registration_lines=registration.describe_registration(plan, store),
+        registration_lines=registration.describe_registration(
+            plan,
+            store,
+            None if blinding_reason else claim.verdicts_to_json(results["verdicts"]),
+        ),
         curves=page.draw_curves(curves),
         teacher_rounding=_describe_rounding(plan, records),
         missing_eval_points=eval_point.describe_missing_eval_points(frame, error_masks),

@@ -137,6 +137,58 @@ def load_registered_verdicts(
     return verdicts if registered == compute_registration_digest(registration) else None
 
 
+def write_registered_verdicts(
+    registration: dict[str, Any], seeds: list[int], path: Path, store: Store
+) -> Path:
+    """Write the verdicts of a registered study, as the registered version has computed them.
+
+    Parameters
+    ----------
+    registration : dict
+        The content of the registration.
+    seeds : list of int
+        The seeds that were judged.
+    path : Path
+        The claims.json of the registered version.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    KdpipeError
+        If the file cannot be read, or does not hold the claims that are registered.
+    """
+    registered = set(registration["claims"])
+    try:
+        claims = json.loads(path.read_bytes())
+        ids = {claim["id"] for claim in claims if "verdict" in claim}
+    except OSError as error:
+        raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        ids = set[str]()
+    if not ids or not ids <= registered:
+        raise KdpipeError(
+            f"{path} is not the claims.json of the registered version of kdpipe: it has to list "
+            "the claims of the registration, and no others"
+        )
+    content = {
+        "study": registration["study"],
+        "rules": get_rules(registration),
+        "registration": compute_registration_digest(registration),
+        "seeds": seeds,
+        "commit": registration["git"] or "unknown",
+        "claims": claims,
+    }
+    target = registered_verdicts_path(registration, store)
+    write_bytes(target, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    return target
+
+
 def copy_registered_verdicts(registration: dict[str, Any], store: Store, target: Store) -> None:
     """Copy the kept verdicts of a registered study into another results folder, if any."""
     if load_registered_verdicts(registration, store) is not None:

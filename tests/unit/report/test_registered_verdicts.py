@@ -227,6 +227,89 @@ def test_damaged_verdicts_are_refused_and_found(here, harm, capsys):
     assert "restore it, from git or a backup" in capsys.readouterr().err
 
 
+# --- verdicts of the registered code, by the rules of today
+
+
+def code_sentence(here):
+    """What the report says of the code that was registered."""
+    assert main(["report", "small.yaml"]) == 0
+    (line,) = re.findall("^- Code changed.*$", (here / "reports/small/index.md").read_text(), re.M)
+    return line.split(". ")[-1]
+
+
+def of_other_code(here):
+    """A finished study that was registered by another code of the same rules; its claims.json."""
+    plan, content = plan_of_before(here, registration.RULES)
+    content |= {"git": "fedcba9876", "code": content["code"] | {"stats": "another"}}
+    for path in (
+        here / "small.registration.json",
+        registrations.registration_path("small", Store()),
+    ):
+        path.write_bytes(registrations.encode_registration(content))
+    assert code_sentence(here) == (
+        "Whether the registered code gives the same claims.json was not recomputed."
+    )
+    kept = here / "of_then.json"
+    kept.write_bytes((here / "reports/small/claims.json").read_bytes())
+    return plan, kept
+
+
+def test_equal_claims_of_the_registered_code_are_told(here, capsys):
+    plan, path = of_other_code(here)
+    rows = json.loads(path.read_text())
+    before = (here / "reports/small/claims.json").read_bytes()
+    # A sum in another order differs in the last digits; a later version lists more of a claim.
+    rows[1]["effect"] = math.nextafter(rows[1]["effect"], math.inf)
+    del rows[1]["contrasts"][0]["sd"], rows[-1]
+    path.write_text(json.dumps(rows))
+    old = fingerprint.compute_digest(plan, Store())
+    assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"results/claims_rules_2.json: the claims of {path}; reports compare theirs with them"
+    )
+    assert fingerprint.compute_digest(plan, Store()) != old
+    assert code_sentence(here) == "On the same records git fedcba9 gives the same claims.json."
+    assert (here / "reports/small/claims.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row | {"verdict": "contradicts"},
+        lambda row: row | {"effect": row["effect"] * (1 + 1e-6)},
+        lambda row: row | {"contrasts": []},
+    ],
+    ids=["verdict", "effect", "contrasts"],
+)
+def test_other_claims_of_the_registered_code_are_named(here, change):
+    _, path = of_other_code(here)
+    rows = [change(row) if row["id"] == "C2" else row for row in json.loads(path.read_text())]
+    path.write_text(json.dumps(rows))
+    assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 0
+    assert code_sentence(here) == (
+        "On the same records git fedcba9 gives other numbers or verdicts for C2: they are in "
+        "claims_rules_2.json."
+    )
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '[{"id": "F7", "verdict": "x"}]', None])
+def test_claims_of_nothing_that_is_registered_are_not_kept(here, content, capsys):
+    plan_of_before(here)
+    path = here / "of_then.json"
+    if content is not None:
+        path.write_text(content)
+    assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 2
+    message = capsys.readouterr().err
+    assert "is not the claims.json of" in message or "cannot be read: No such file" in message
+    assert not list(Store().root.glob("claims_rules_*"))
+
+
+def test_a_study_that_is_not_registered_has_no_claims_to_keep(here, capsys):
+    tiny_study.write(here / "small.yaml", STUDY)
+    assert main(["register", "small.yaml", "--keep-claims", "of_then.json"]) == 2
+    assert "the study small is not registered" in capsys.readouterr().err
+
+
 def test_they_are_sealed_as_results_are(here):
     plan, content = plan_of_before(here)
     keep(content)

@@ -14,6 +14,7 @@ them, in a folder `studies` there, and in the current folder.
 import datetime
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,15 +198,63 @@ def load_registered_verdicts(plan: Plan, store: Store) -> RegisteredVerdicts | N
         None if the study was registered under the current rules or not at all, if its verdicts
         were not kept, or if they are of other seeds than the plan has now.
     """
-    registration = find_registration(plan.study, store)
-    if registration is None or registrations.get_rules(registration) == RULES:
+    verdicts = load_kept_verdicts(plan, store)
+    return None if verdicts is None or verdicts.rules == RULES else verdicts
+
+
+def load_kept_verdicts(plan: Plan, store: Store) -> RegisteredVerdicts | None:
+    """Load the verdicts that the code which a study was registered with has computed.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    RegisteredVerdicts or None
+        None if the study is not registered, if its verdicts were not kept, or if they are of other
+        seeds than the plan has now.
+    """
+    if (registration := find_registration(plan.study, store)) is None:
         return None
     verdicts = registrations.load_registered_verdicts(registration, store)
     has_same_seeds = verdicts is not None and verdicts.seeds == plan.study.due_seeds
     return verdicts if has_same_seeds else None
 
 
-def describe_registration(plan: Plan, store: Store) -> list[str]:
+def keep_claims(study: Study, path: Path, store: Store) -> Path:
+    """Keep the claims that the registered version of kdpipe has made of a study.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    path : Path
+        The claims.json of the registered version.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    KdpipeError
+        If the study is not registered, or the file does not hold the claims that are.
+    """
+    if (registration := find_registration(study, store)) is None:
+        raise KdpipeError(f"the study {study.study} is not registered: it has no claims to keep")
+    return registrations.write_registered_verdicts(registration, study.due_seeds, path, store)
+
+
+def describe_registration(
+    plan: Plan, store: Store, claims: list[dict[str, Any]] | None = None
+) -> list[str]:
     """Describe the registration of a study for its report.
 
     Parameters
@@ -214,6 +263,8 @@ def describe_registration(plan: Plan, store: Store) -> list[str]:
         The plan.
     store : Store
         The results folder.
+    claims : list of dict, optional
+        The verdicts of this code, as claims.json lists them, to compare the kept ones with.
 
     Returns
     -------
@@ -225,9 +276,10 @@ def describe_registration(plan: Plan, store: Store) -> list[str]:
     if registration is None:
         return ["Explored, not registered: nothing says what was to be tested before it was run."]
     records = _load_records(plan, registration, store)
+    kept = load_kept_verdicts(plan, store)
     verdicts = load_registered_verdicts(plan, store)
     deviations = [
-        *find_study_deviations(study, registration, has_verdicts=verdicts is not None),
+        *find_study_deviations(study, registration, kept, claims),
         *find_run_deviations(records, registration),
         *looks.find_deviations(registration, store),
     ]
@@ -361,7 +413,10 @@ def _describe_missing(plan: Plan, registration: dict, store: Store) -> str | Non
 
 
 def find_study_deviations(
-    study: Study, registration: dict, has_verdicts: bool = False
+    study: Study,
+    registration: dict,
+    kept: RegisteredVerdicts | None = None,
+    claims: list[dict[str, Any]] | None = None,
 ) -> list[str]:
     """Find in what a study and this version differ from its registration.
 
@@ -371,16 +426,18 @@ def find_study_deviations(
         The study.
     registration : dict
         Its registration.
-    has_verdicts : bool
-        Whether its verdicts by the rules that it was registered under are kept and shown.
+    kept : RegisteredVerdicts, optional
+        The verdicts that the registered code has computed, if they were kept.
+    claims : list of dict, optional
+        The verdicts of this code, as claims.json lists them.
 
     Returns
     -------
     list of str
         One sentence for each deviation.
     """
-    deviations = list(_find_code_change(registration, has_verdicts))
-    if (rules := registrations.get_rules(registration)) != RULES and not has_verdicts:
+    deviations = list(_find_code_change(registration, kept, claims))
+    if (rules := registrations.get_rules(registration)) != RULES and kept is None:
         source = "" if "rules" in registration else ", since it names none"
         deviations.append(
             f"Claims are judged by rules {RULES}, registered were rules {rules}{source}."
@@ -534,7 +591,9 @@ def _find_other_versions(records: list[dict], registration: dict) -> Iterator[st
         )
 
 
-def _find_code_change(registration: dict, has_verdicts: bool) -> Iterator[str]:
+def _find_code_change(
+    registration: dict, kept: RegisteredVerdicts | None, claims: list[dict[str, Any]] | None
+) -> Iterator[str]:
     """Yield that this code makes numbers, or judges them, differently than registered.
 
     It names no commit of its own: the same records are to give the same page at the next one. The
@@ -551,15 +610,43 @@ def _find_code_change(registration: dict, has_verdicts: bool) -> Iterator[str]:
         )
         kdpipe, git = (registration[key] or "unknown" for key in ("kdpipe", "git"))
         suffix = "" if registration["kdpipe"] == __version__ else f", this is kdpipe {__version__}"
-        kept = (
-            "The registered verdicts are the kept ones; they were not recomputed with this code."
-            if has_verdicts
-            else "Whether the registered code gives the same claims.json was not recomputed."
-        )
         yield (
-            f"Code changed after registration{parts}; "
-            f"kdpipe {kdpipe} (git {git}) was registered{suffix}. {kept}"
+            f"Code changed after registration{parts}; kdpipe {kdpipe} (git {git}) was "
+            f"registered{suffix}. {_compare_verdicts(kept, claims)}"
         )
+
+
+def _compare_verdicts(kept: RegisteredVerdicts | None, claims: list[dict[str, Any]] | None) -> str:
+    """Return whether the registered code and this one judge alike, in a sentence."""
+    if kept is None:
+        return "Whether the registered code gives the same claims.json was not recomputed."
+    if kept.rules != RULES:
+        return "The registered verdicts are the kept ones; they were not recomputed with this code."
+    source = f"git {kept.commit[:7]} gives"
+    if claims is None:
+        return f"What {source} is kept in claims_rules_{kept.rules}.json."
+    now = {claim["id"]: claim for claim in claims}
+    changed = [row["id"] for row in kept.claims if not _is_contained(row, now.get(row["id"]))]
+    if not changed:
+        return f"On the same records {source} the same claims.json."
+    return (
+        f"On the same records {source} other numbers or verdicts for {join_names(changed)}: they "
+        f"are in claims_rules_{kept.rules}.json."
+    )
+
+
+def _is_contained(old: Any, new: Any) -> bool:
+    """Return whether all that one JSON value holds is in another, numbers to nine digits.
+
+    A later version may list more of a claim. Libraries and processors differ in the last digits.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(key in new and _is_contained(value, new[key]) for key, value in old.items())
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_is_contained, old, new))
+    if isinstance(old, float) and isinstance(new, float | int):
+        return math.isclose(old, new, rel_tol=1e-9, abs_tol=1e-12)
+    return old == new
 
 
 def _find_run_changes(registration: dict, names_by_look: list[list[str]]) -> Iterator[str]:

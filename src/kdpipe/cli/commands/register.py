@@ -9,6 +9,12 @@ from kdpipe.errors import KdpipeError
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe register`."""
     parser.add_argument("study", help="a study file")
+    parser.add_argument(
+        "--keep-claims",
+        metavar="FILE",
+        help="the claims.json that the registered version of kdpipe has made of the same records: "
+        "it is kept with the results, and reports say whether their own agrees",
+    )
     add_results(parser)
 
 
@@ -25,6 +31,10 @@ def run(options) -> None:
             "tested; register a study of the cell that it selects, with new seeds"
         )
     store = open_store(options)
+    if options.keep_claims is not None:
+        kept_path = registration.keep_claims(study, Path(options.keep_claims), store)
+        print(f"{kept_path}: the claims of {options.keep_claims}; reports compare theirs with them")
+        return
     path, is_new = register.register_study(study, Path(options.study).parent, store)
     study = study.model_copy(update={"registration": str(path)})
     when = "written" if is_new else "written before"
