@@ -368,7 +368,7 @@ def _add_image_graph(
 ) -> dict | None:
     """Add the graph with the resize inside, if it agrees on all test images; return how it did.
 
-    None where the images are not scaled, or no longer there in their own sizes.
+    None where the images all have one size, or are no longer there in their own sizes.
     """
     path, input_config = plan.study.data.path, config["input"]
     if path is None or not image_graph.has_image_graph(input_config) or not os.path.isdir(path):

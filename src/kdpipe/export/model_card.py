@@ -245,13 +245,12 @@ def _describe_image_graph(config: dict) -> str:
 def _explain_lack_of_image_graph(input_config: dict) -> str:
     """Return in a sentence why there is no graph with the resize inside; empty without a resize."""
     reasons = {
-        "centre": "it is built for images that are stretched to a square, and these are cropped",
-        "scale": "it is built for images that are stretched to a square at once, and these are "
-        "scaled a second time, with rounded pixels between",
         "stretch": "the images in their own sizes, on which it is checked, were not there",
+        "shorter": "the images in their own sizes, on which it is checked, were not there",
+        "scale": "it is built for images of any size, and these have to have one size",
     }
     steps = {name for step in input_config["steps"] for name in step}
-    reason = next((text for name, text in reasons.items() if name in steps), None)
+    reason = next((reason for name, reason in reasons.items() if name in steps), None)
     return f"\n\nThere is no graph with the resize inside: {reason}." if reason else ""
 
 
