@@ -16,9 +16,12 @@ from kdpipe.plan import estimate
 TESTS = Path(__file__).parent
 
 
-def pytest_configure():
+def pytest_configure(config):
     """What the user has measured of this machine is not for tests, nor theirs for the user."""
-    os.environ.setdefault(estimate.CACHE_ENV, tempfile.mkdtemp(prefix="kdpipe-tests-"))
+    if estimate.CACHE_ENV not in os.environ:  # the workers of pytest-xdist have the same
+        folder = tempfile.TemporaryDirectory(prefix="kdpipe-tests-", ignore_cleanup_errors=True)
+        os.environ[estimate.CACHE_ENV] = folder.name
+        config.add_cleanup(folder.cleanup)
     # Arrays that are mapped keep their files open, of hundreds of results folders.
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     expected = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)

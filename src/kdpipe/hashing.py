@@ -127,11 +127,6 @@ def derive_run_seed(spec: "RunSpec", purpose: str, epoch: int = 0) -> int:
     return derive_seed(spec.seed, spec.stage, spec.member, spec.network.name, purpose, epoch)
 
 
-def is_neutral(key: str, value: object) -> bool:
-    """Return whether the canonical form leaves a key out at this value."""
-    return key in NEUTRAL_VALUES and value == NEUTRAL_VALUES[key]
-
-
 def drop_neutral(value: Any) -> Any:
     """Return a JSON value without the keys that are at their neutral value, at any depth."""
     # Called for each of a plan's thousands of specs, so only containers are recursed into.
