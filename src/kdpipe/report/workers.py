@@ -5,7 +5,8 @@ the report's own process, with whatever threads its libraries have, could hang. 
 figure do not depend on the process that draws it.
 
 What a worker was to draw that was killed, the process of the report draws itself. One that is
-stopped (SIGSTOP) would be waited for forever: it is named, and killed.
+stopped (SIGSTOP) would be waited for forever: it is named, and killed. When the process of the
+report ends, the kernel ends them too (`worker_server`).
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from typing import Any
 
 import psutil
 
-PRELOADED_MODULES = ["kdpipe.report.figure"]
+PRELOADED_MODULES = ["kdpipe.report.worker_server"]
 SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 STOPPED_SECONDS = 2.0  # a process may be stopped: Ctrl-Z stops, and fg resumes, all at once
 STOPPED_STATES = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)

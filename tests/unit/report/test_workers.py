@@ -94,6 +94,27 @@ def test_workers_end_with_a_process_that_is_killed():
     assert not worker.exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to kill them")
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_stopped_workers_and_their_server_end_with_the_process(ending):
+    """At once: nothing has looked yet for processes that are stopped."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY.replace("with", "workers.start_server()\nwith", 1)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline()
+    children = psutil.Process(process.pid).children(recursive=True)
+    stopped = [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    assert len(stopped) >= 2  # the server, and its workers
+    for child in stopped:
+        child.suspend()
+    process.send_signal(ending)
+    process.wait(60)
+    assert not psutil.wait_procs(children, timeout=60)[1]
+
+
 def test_threads_are_limited_only_inside(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
