@@ -27,7 +27,7 @@ from kdpipe.data.config import DataConfig
 from kdpipe.errors import StudyError
 from kdpipe.json_types import is_object
 from kdpipe.models.config import InitFrom
-from kdpipe.models.pretrained import input_transform, weights_info
+from kdpipe.models.pretrained import input_transform, origin, weights_info
 from kdpipe.models.pretrained.input_transform import DataShape
 from kdpipe.text import did_you_mean, format_value
 
@@ -242,6 +242,7 @@ def collect_notes(study: Study) -> list[str]:
             input_lines.append(f"starts.{name} is fed {input_spec}")
         else:
             notes.append(_normalization_note(name, start, data))
+    notes += origin.describe_restrictions(study.pretrained, study.starts)
     return [*input_lines, *(f"note: {note}" for note in notes if note)]
 
 

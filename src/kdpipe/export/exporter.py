@@ -37,11 +37,13 @@ from kdpipe.export import (
     measured_files,
     model_card,
     onnx_graph,
+    provenance,
     select,
     trained_run,
     verify,
 )
 from kdpipe.export.measured_files import THREADS, Latencies, MeasuredFiles
+from kdpipe.export.provenance import ExportRequest
 from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile, FileRule
 from kdpipe.export.trained_run import TrainedRun
 from kdpipe.jobs.run_record import describe_device
@@ -60,6 +62,8 @@ from kdpipe.runs.store import Store
 from kdpipe.text import join_names
 
 README_FILE = "README.md"
+# Where the Hub and transformers.js look for graphs; see `write_folder`.
+HUB_COPIES = {"onnx/model.onnx": FLOAT_FILE, "onnx/model_quantized.onnx": INT8_FILE}
 ALTERNATIVE = "beside"  # in a config: weights that are measured but not shipped
 
 
@@ -107,6 +111,7 @@ def export_network(
     plan: Plan,
     store: Store,
     candidates: list[ExportCandidate],
+    request: ExportRequest,
     budget: ExportBudget | None = None,
     to: Path | None = None,
     calibrate: bool = False,
@@ -122,6 +127,8 @@ def export_network(
         The results folder.
     candidates : list of ExportCandidate
         The runs that may be exported, see `select.find_candidates`.
+    request : ExportRequest
+        The study file, the license and the options, for the card.
     budget : ExportBudget or None
         The limits of size and time.
     to : Path or None
@@ -178,8 +185,9 @@ def export_network(
     selected_build.notes.extend(outdated_notes)
     file_text = select.describe_file_choice(network_files, chosen_file, *file_arguments)
     selected_build.notes.insert(0, file_text)
-    config, files = _build_files(selected_build, plan, model_file, calibrate)
-    write_folder(to, files)
+    config = provenance.describe_provenance(request, selected_build.candidate.run, plan, store)
+    config, files = _build_files(selected_build, plan, model_file, calibrate, config)
+    write_folder(to, files, config["copies"])
     return [*messages, file_text, *_describe_export(to, config), *outdated_notes]
 
 
@@ -326,9 +334,12 @@ def _without_alternative(graphs: dict) -> dict:
 
 
 def _build_files(
-    build: BuiltExport, plan: Plan, model_file: str, calibrate: bool
+    build: BuiltExport, plan: Plan, model_file: str, calibrate: bool, origin: dict
 ) -> tuple[dict, dict[str, bytes]]:
-    """Return the config and the files of an export that ships `model_file`."""
+    """Return the config and the files of an export that ships `model_file`.
+
+    `origin` is where it comes from, see `provenance.describe_provenance`.
+    """
     run, shipped_run = build.candidate.run, build.trained
     temperatures = _fit_temperatures(build, plan) if calibrate else {}
     files = {WEIGHTS_FILE: shipped_run.weights, **_without_alternative(build.graphs)}
@@ -351,6 +362,8 @@ def _build_files(
         **({"temperature": temperatures} if temperatures else {}),
         "measured": _measure_on_test(build, plan, temperatures),
         "files": {name: _file_info(content) for name, content in files.items()},
+        "copies": {copy: name for copy, name in HUB_COPIES.items() if name in files},
+        **origin,
     }
     if (image_graph_facts := _add_image_graph(build, plan, config, files)) is not None:
         config["measured"]["image_graph"] = image_graph_facts
@@ -518,6 +531,8 @@ def _describe_export(to: Path, config: dict) -> list[str]:
             else f", {model_card.format_interval(row['difference'], '+')} points"
         )
         lines.append(f"{line}, {config['files'][name]['bytes']:,} bytes, {times:.3g} ms an image")
+    lines.append(f"license: {config['license']}{model_card.describe_license_hint(config)}")
+    lines += provenance.list_restrictions(config)
     lines.append(f"`{shlex.join(['kdpipe', 'predict', str(to), 'IMAGE'])}` classifies an image")
     return lines
 
@@ -538,8 +553,14 @@ def to_json_bytes(value: dict) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
-def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+def write_folder(
+    target: Path, files: Mapping[str, bytes], copies: Mapping[str, str] | None = None
+) -> None:
     """Write a new folder.
+
+    Copies are hard links: a second name takes no space, and is a regular file for every tool that
+    reads or uploads the folder (a symbolic link is not). On a file system without hard links they
+    are files of their own.
 
     Parameters
     ----------
@@ -547,6 +568,8 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
         The folder.
     files : mapping of str to bytes
         The content of its files by name.
+    copies : mapping of str to str, optional
+        Second names of files, as FOLDER/NAME, by the names of the files.
 
     Raises
     ------
@@ -560,11 +583,23 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
         with _temporary_folder(target) as temporary:
             for name, content in files.items():
                 write_bytes(temporary / name, content)
+            for copy, name in (copies or {}).items():
+                _copy_file(temporary / name, temporary / copy)
             require_absent(target)
             os.rename(temporary, target)
             _fsync_folder(target.parent)
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error.strerror}") from None
+
+
+def _copy_file(source: Path, copy: Path) -> None:
+    """Give a file a second name, in a folder that may not exist yet."""
+    copy.parent.mkdir(exist_ok=True)
+    try:
+        os.link(source, copy)
+    except OSError:  # a file system without hard links
+        write_bytes(copy, source.read_bytes())
+    _fsync_folder(copy.parent)
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ import yaml
 
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.data.cards import DatasetCard
-from kdpipe.export import classifier
+from kdpipe.export import classifier, provenance
 from kdpipe.export.image_graph import IMAGE_FILE, MAX_DIFFERENCE
 from kdpipe.models.pretrained.kdpipe_export import FLOAT_FILE, INT8_FILE
+from kdpipe.models.pretrained.origin import NOT_STATED
 from kdpipe.plan.resources import format_size
 from kdpipe.report.format import escape_markdown, format_headline, format_si
 from kdpipe.runs.decision_metric import METRIC_TEXT
@@ -51,6 +52,8 @@ def render_model_card(
     parts += [
         "## Training",
         _render_training(config, spec, answer),
+        "## Origin and license",
+        _render_origin(config),
         "## Limits",
         _render_limits(config),
         "## Files",
@@ -76,6 +79,7 @@ def _render_front_matter(config: dict, card: DatasetCard) -> str:
         for name, row in config["measured"]["files"].items()
     ]
     facts = {
+        **provenance.describe_front_matter(config, card),
         "library_name": "onnx",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "knowledge-distillation", "onnx", "kdpipe"],
@@ -317,6 +321,40 @@ def _describe_method(spec: RunSpec, answer: Recommendation | None) -> str:
     return ", ".join([f"temperature {method['temperature']:g}", *parts])
 
 
+def _render_origin(config: dict) -> str:
+    """Return the license, what the network was made from, and how to make it again."""
+    study_file = config["study_file"]
+    license = f"License: {escape_markdown(config['license'])}{describe_license_hint(config)}."
+    lines = [*map(_describe_base_model, config["base_model"])]
+    lines = lines or ["It began at random and had no teacher: it was made from no other weights."]
+    restrictions = [escape_markdown(text) for text in provenance.list_restrictions(config)]
+    commands = "\n".join(config["commands"])
+    made_from = "\n".join(lines)
+    return "\n\n".join([license, made_from, *restrictions]) + (
+        f"\n\nMade by kdpipe {config['kdpipe']} from the study file "
+        f"{escape_markdown(study_file['name'])} (sha256 {study_file['sha256']}). In its folder, "
+        f"these commands make it again:\n\n```sh\n{commands}\n```"
+    )
+
+
+def _describe_base_model(item: dict) -> str:
+    """Return a line on a teacher, or on weights that the network began from."""
+    checksum = f"sha256 {item['sha256']}" if item["sha256"] else "checksum not known"
+    by = f" (stated by {item['license_stated_by']})" if "license_stated_by" in item else ""
+    text = (
+        f"{item['role']}: {item['network']}, {item['source']}; {checksum}; license: "
+        f"{item['license']}{by}"
+    )
+    return f"- {escape_markdown(text)}"
+
+
+def describe_license_hint(config: dict) -> str:
+    """Return how to state a license, if none is stated."""
+    if config["license"] != NOT_STATED:
+        return ""
+    return " (kdpipe export --license LICENSE states one)"
+
+
 def _render_limits(config: dict) -> str:
     """Return the limits of the measurements."""
     lines = [
@@ -361,7 +399,9 @@ def _describe_probabilities(config: dict) -> str:
 
 def _render_files(config: dict) -> str:
     """Return the files with their checksums."""
-    return "\n".join(
+    lines = [
         f"- `{name}`: {facts['bytes']:,} bytes, sha256 {facts['sha256']}"
         for name, facts in config["files"].items()
-    )
+    ]
+    lines += [f"- `{copy}`: the same file as `{name}`" for copy, name in config["copies"].items()]
+    return "\n".join(lines)

@@ -15,6 +15,7 @@ from kdpipe.pydantic_base import (
     StrictModel,
 )
 
+LICENSE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"  # one line, not blank
 NamePattern = Annotated[str, Field(min_length=1, max_length=200)]
 SideLength = Annotated[int, Field(ge=4, le=2048)]
 
@@ -101,6 +102,12 @@ class PretrainedWeights(StrictModel):
             "have their own"
         ),
         examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+    )
+    license: Annotated[str, Field(pattern=LICENSE_PATTERN)] | None = Field(
+        None,
+        description="license of the weights, where their own metadata do not state it: an "
+        "identifier of SPDX or a name; it is named in the plan, on the page and in exports",
+        examples=["apache-2.0", "cc-by-nc-4.0"],
     )
 
     @model_validator(mode="after")

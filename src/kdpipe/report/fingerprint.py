@@ -24,6 +24,7 @@ from pathlib import Path
 from kdpipe import __version__, registry, version
 from kdpipe.analysis.preregistration import registration
 from kdpipe.config import paths
+from kdpipe.models.pretrained import origin
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs.files import (
@@ -53,6 +54,7 @@ def compute_digest(plan: Plan, store: Store) -> str:
         *registration.describe_registration(plan, store),
         str(registration.find_blinding_reason(plan, store)),
         *status.find_students_of_copies(plan, store).values(),
+        *origin.describe_restrictions(plan.study.pretrained, plan.study.starts),
     ):
         checksum.update(line.encode())
     for kind, items in plan.recorded_nodes.items():

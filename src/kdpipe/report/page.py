@@ -44,6 +44,7 @@ from kdpipe.analysis.recommendation import (
 )
 from kdpipe.analysis.teacher_to_ship import TeacherToShip
 from kdpipe.config.schema import Study
+from kdpipe.models.pretrained import origin
 from kdpipe.plan.nodes import Plan
 from kdpipe.report import glossary
 from kdpipe.report.builtin_tables import a_or_b
@@ -318,6 +319,7 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         verdict_marks=VERDICT_MARKS,
         size_marks=SIZE_MARKS,
         scratch_text=describe_scratch(report.plan),
+        license_texts=describe_licenses(report.plan),
         describe_size=describe_size,
         describe_components=describe_components,
         draw_size_strip=draw_size_strip,
@@ -508,6 +510,7 @@ def render_markdown(report: ReportContext) -> str:
     parts += [_format_decision(item, report) for item in recommendations]
     parts += [escape_markdown(describe_best(recommendations))]
     parts += [escape_markdown(report.teacher_text), escape_markdown(describe_scratch(report.plan))]
+    parts += [escape_markdown(text) for text in describe_licenses(report.plan)]
     parts += [escape_markdown(" ".join(report.search_sentences))]
     parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.registration_lines)]
     if report.pairs_table is not None:
@@ -767,6 +770,11 @@ def _describe_images(plan: Plan) -> list[tuple[str, str]]:
             f"{card.scaled}{side}; {normalization} {source}, and in each record those that it took",
         ),
     ]
+
+
+def describe_licenses(plan: Plan) -> list[str]:
+    """Return a line for each of the study's weights whose license restricts derivatives."""
+    return origin.describe_restrictions(plan.study.pretrained, plan.study.starts)
 
 
 def describe_scratch(plan: Plan) -> str:

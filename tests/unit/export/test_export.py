@@ -76,7 +76,7 @@ def student(folder: Path) -> Path:
 
 def test_it_holds_the_weights_of_the_choice_and_says_what_every_file_is(built):
     folder, run = built / "export", student(built)
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == {*FILES, "onnx"}
     config = json.loads((folder / "config.json").read_text())
     assert config["run"] == run.name and config["model"] in {"model.onnx", "model.int8.onnx"}
     assert (folder / "model.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
@@ -131,7 +131,9 @@ def test_the_card_has_a_front_matter_and_the_numbers_of_the_config(built):
     rows = config["measured"]["files"].values()
     assert values == [pytest.approx(row["accuracy"][0] / 100, abs=1e-6) for row in rows]
     heads = re.findall(r"^## (.*)$", body, re.M)
-    assert heads == ["Use", "Measured", "Input", "Data", "Training", "Limits", "Files"]
+    assert heads == [
+        *["Use", "Measured", "Input", "Data", "Training", "Origin and license", "Limits", "Files"]
+    ]
     for row in rows:
         assert f"{row['accuracy'][0]:.2f} (" in body
         assert f"{row['latency']['64']['median']:.3g} (" in body
@@ -168,7 +170,7 @@ def test_a_run_is_exported_by_its_name_into_a_folder_of_its_name(copied, quick, 
     message = capsys.readouterr().out
     assert f"exports/{name}: run {name}, evaluation point last, ships: model." in message
     assert f"kdpipe predict exports/{name} IMAGE" in message
-    assert {path.name for path in Path("exports", name).iterdir()} == FILES
+    assert {path.name for path in Path("exports", name).iterdir()} == {*FILES, "onnx"}
     assert f"exports/{name} exists already" in refused(capsys, name)
     assert "export exists already" in refused(capsys, "--best", "--to", "export")
 
@@ -442,7 +444,8 @@ def test_a_graph_that_has_no_int8_is_exported_without(copied, quick, capsys, mon
 
     monkeypatch.setattr(onnx_graph, "quantize", fail)
     assert main(["export", "study.yaml", "--to", "float"]) == 0
-    assert {path.name for path in Path("float").iterdir()} == FILES - {"model.int8.onnx"}
+    assert {path.name for path in Path("float").iterdir()} == {*FILES, "onnx"} - {"model.int8.onnx"}
+    assert [path.name for path in Path("float/onnx").iterdir()] == ["model.onnx"]
     assert "cannot quantize the graph (it is odd)" in Path("float/README.md").read_text()
     capsys.readouterr()
     with pytest.raises(KdpipeError, match="has no model int8; it has float"):

@@ -48,8 +48,9 @@ UNTESTED_KEYS = {
 # The rules of verdicts that this code has (docs/statistics.md); a registration names its own.
 RULES = 2
 
-# Where images and weights are, and how a card is made: the names of the runs say what they hold.
-SOURCE_KEYS = ("path", "card", "card_options")
+# Where images and weights are, how a card is made, and under which license weights are: the names
+# of the runs say what they hold.
+SOURCE_KEYS = ("path", "card", "card_options", "license")
 # Keys of a study that a registration lists one by one.
 REGISTERED_KEYS = (
     "seeds",

@@ -8,6 +8,7 @@ from pathlib import Path
 from kdpipe.cli.command import Command, add_results, open_store, parse_positive
 
 UNITS_OF_TIME = {"ms": 1.0, "us": 1e-3, "s": 1e3}  # in milliseconds
+MAX_LICENSE_LENGTH = 100
 UNITS_OF_SIZE = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "B": 1}
 
 
@@ -35,6 +36,11 @@ def add_arguments(parser) -> None:
         "same"
     )
     add("--calibrate", action="store_true", help=help)
+    help = (
+        "license of the export, for its card and config: an identifier of SPDX or of the Hugging "
+        "Face Hub, or a name; default: not stated, since none is guessed"
+    )
+    add("--license", type=_parse_license, metavar="LICENSE", help=help)
     add(
         "--to",
         type=Path,
@@ -49,6 +55,13 @@ def add_arguments(parser) -> None:
         "report has)",
     )
     add_results(parser)
+
+
+def _parse_license(text: str) -> str:
+    """Parse the name of a license."""
+    if not text.strip() or not text.isprintable() or len(text) > MAX_LICENSE_LENGTH:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: write a name such as mit or apache-2.0")
+    return text.strip()
 
 
 def _make_unit_parser(units: dict[str, float] | dict[str, int]):
@@ -92,11 +105,19 @@ def run(options) -> None:
     measured_files.require_fit(candidates, plan, store, budget)
 
     from kdpipe.export.exporter import export_network  # it imports torch
+    from kdpipe.export.provenance import ExportRequest
 
+    request = ExportRequest(Path(options.study), options.license, _list_options(options))
     messages = export_network(
-        plan, store, candidates, budget, options.to, options.calibrate, options.rule
+        plan, store, candidates, request, budget, options.to, options.calibrate, options.rule
     )
     print("\n".join(messages))
+
+
+def _list_options(options) -> tuple[str, ...]:
+    """Return the options that determine which file of a run ships, and how, as they are typed."""
+    typed = [f"--{options.rule.replace(' ', '-')}"] if options.rule else []
+    return (*typed, *(["--calibrate"] if options.calibrate else []))
 
 
 COMMAND = Command(

@@ -10,7 +10,7 @@ from kdpipe.config.rule import Rule
 from kdpipe.errors import KdpipeError
 from kdpipe.models import registry
 from kdpipe.models.config import PretrainedTeacher, PretrainedWeights
-from kdpipe.models.pretrained import hub, input_transform, kdpipe_export, weights_info
+from kdpipe.models.pretrained import hub, input_transform, kdpipe_export, origin, weights_info
 from kdpipe.runs.files import READ_ERRORS, hash_regular_file
 from kdpipe.runs.spec import ModelSpec
 from kdpipe.text import format_value, join_names
@@ -104,6 +104,10 @@ def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str
         and not hub.is_timm_folder(source.path)
     ):
         yield from _check_export(location, source)
+    try:
+        origin.find_origin(source)
+    except KdpipeError as error:
+        yield f"{location}.{error}"
 
 
 def _check_export(location: str, source: PretrainedWeights) -> Iterator[str]:

@@ -21,6 +21,8 @@ FORMAT_VERSION = 1
 MAX_CONFIG_BYTES = 1_000_000
 MAX_FILE_BYTES = 2 * 2**30  # a protobuf message cannot be larger
 MAX_SIDE = 4096  # pixels
+MAX_NAME_LENGTH = 400  # of a license, and of what an export was made from
+MAX_BASE_MODELS = 100
 STEP_KINDS = ("as_it_is", "stretch", "shorter", "centre", "scale")
 
 
@@ -124,6 +126,28 @@ def _check_config(config: dict[str, Any]) -> None:
         and all(_is_number(value) and value > 0 for value in temperatures.values()),
         "temperature: expected numbers above 0",
     )
+    _check_origin(config)
+
+
+def _check_origin(config: dict[str, Any]) -> None:
+    """Check the license and what the export was made from; older exports have neither."""
+    _require(_is_name(config.get("license", "none")), "license: expected a name")
+    base_models = config.get("base_model", [])
+    _require(
+        isinstance(base_models, list)
+        and len(base_models) <= MAX_BASE_MODELS
+        and all(
+            isinstance(item, dict)
+            and all(_is_name(item.get(key)) for key in ("role", "network", "source", "license"))
+            for item in base_models
+        ),
+        "base_model: expected a list of mappings with role, network, source and license",
+    )
+
+
+def _is_name(value: Any) -> bool:
+    """Return whether a value is a text that may be a name."""
+    return _is_text(value) and len(value) <= MAX_NAME_LENGTH
 
 
 def _check_files(config: dict[str, Any]) -> None:
