@@ -77,7 +77,7 @@ def test_three_machines_of_which_one_is_killed_and_one_has_a_damaged_file(tmp_pa
     weights = run_folder.weights_path(student)
     weights.write_bytes(weights.read_bytes()[:-1])
 
-    merge, run = read_block("kdpipe merge").splitlines()
+    merge, run = read_block("kdpipe merge from").splitlines()
     message = bash(merge, code=2)
     reason = "damaged, not what the record of its run says"
     left_out = f"  left out  {weights.relative_to(mine)}: {reason}"

@@ -16,7 +16,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypedDict, cast
@@ -382,6 +382,33 @@ def compute_file_info(path: Path) -> FileInfo:
             "bytes": os.fstat(file.fileno()).st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
         }
+
+
+def find_damaged_file(folder: Path, files: Mapping[str, FileInfo]) -> tuple[str, str] | None:
+    """Return the first file that is not as its record says, and what is wrong; None if all are.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of a result. A link in it counts as missing, and so does a file elsewhere.
+    files : mapping
+        The size and checksum of each file by its name, from the record.
+    """
+    present = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+    for name, info in files.items():
+        if name not in present:
+            return name, "missing"
+        try:
+            is_intact = compute_file_info(present[name]) == info
+        except OSError as error:
+            return name, f"cannot be read ({error.strerror})"
+        if not is_intact:
+            return name, "damaged, not what the record of its run says"
+    return None
 
 
 def _compute_content_digest(arrays: Arrays, metadata: object) -> str:

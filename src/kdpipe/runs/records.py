@@ -309,7 +309,12 @@ def find_file_info(record: dict[str, Any], folder: Path, path: Path) -> FileInfo
     return record.get("files", {}).get(path.relative_to(folder).as_posix())
 
 
-def record_problem(record: dict[str, Any], folder: Path, entry: ArchiveEntry | None = None) -> str:
+def record_problem(
+    record: dict[str, Any],
+    folder: Path,
+    entry: ArchiveEntry | None = None,
+    has_file: Callable[[str], bool] | None = None,
+) -> str:
     """Return why a whole record cannot be used where it lies; empty if it can.
 
     Parameters
@@ -320,7 +325,10 @@ def record_problem(record: dict[str, Any], folder: Path, entry: ArchiveEntry | N
         The folder in which it lies.
     entry : ArchiveEntry or None
         The entry of the run in an archive, which may hold the content of a missing file.
+    has_file : callable or None
+        Whether a file that the record lists is there, by its name; None: looks into the folder.
     """
+    has_file = has_file or (lambda name: os.path.exists(f"{folder}/{name}"))
     if reason := wrong_owner_reason(record, folder.name):
         return f"{reason}: remove or rename the folder {folder}, the run is then made again"
     if record["status"] == "skipped":  # it has no files
@@ -338,9 +346,7 @@ def record_problem(record: dict[str, Any], folder: Path, entry: ArchiveEntry | N
         )
     for name in listed_files:
         # Files of checkpoints are checked by the jobs that read them.
-        if "/" not in name and not (
-            os.path.exists(f"{folder}/{name}") or _has_in_archive(entry, name)
-        ):
+        if "/" not in name and not (has_file(name) or _has_in_archive(entry, name)):
             return (
                 f"{folder / name} is missing, which its record lists: put it back, or remove the "
                 f"folder {folder}, the run is then made again"

@@ -389,6 +389,28 @@ def test_of_unequal_archives_that_here_stays(store, halves, tmp_path):
     assert entries["runs", STUDENT.name].record is not None
 
 
+def test_an_archive_keeps_which_copies_its_students_learned_from(halves, tmp_path, say):
+    """Else they would count as outdated in it, and where it is merged."""
+    one, two, new = halves
+    other = part(two, "other", lambda name: name == STUDENT.name)
+    shutil.copytree(one.run(TEACHER.name), other.run(TEACHER.name))
+    trained_elsewhere(other)
+    merge.merge_results([one, other], new)
+    copies.add_copies(new, {"0" * 64: {"1" * 64}})  # of another study
+    known = {TEACHER.digest: copies.read_copies(new)[TEACHER.digest]}
+    for source, name in ((new, "published"), (Store(tmp_path / "published"), "again")):
+        archived.archive_study(PLAN, source, tmp_path / name)
+        assert copies.read_copies(Store(tmp_path / name)) == known
+    merge.merge_results([Store(tmp_path / "published")], Store(tmp_path / "merged"))
+    for name in ("published", "again", "merged"):
+        assert status.find_students_of_copies(PLAN, Store(tmp_path / name)).keys() == {STUDENT.name}
+        assert not status.find_stale(PLAN, Store(tmp_path / name))
+        message = say("status", "study.yaml", "--results", str(tmp_path / name))
+        assert "  other copy  wrn10-0.5 from wrn10-1, kd, seed 0: made of wrn10-1" in message
+    archived.archive_study(PLAN, one, tmp_path / "plain")
+    assert not copies.copies_path(Store(tmp_path / "plain")).exists()
+
+
 def test_an_archive_beside_runs_that_are_here_adds_nothing(store, halves, tmp_path):
     one, _, _ = halves
     archived.archive_study(PLAN, one, tmp_path / "a")

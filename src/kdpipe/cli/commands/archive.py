@@ -11,10 +11,10 @@ def add_arguments(parser) -> None:
     parser.add_argument("study", help="a study file")
     parser.add_argument(
         "--to",
-        type=Path,
         metavar="DIR",
         help=(
-            "write only the records, to this folder; default: records and report, to "
+            "write only the records, to this folder, or to a bucket (s3://BUCKET/PREFIX) the "
+            "finished runs with their files; default: records and report, to "
             "reports/published/STUDY"
         ),
     )
@@ -25,12 +25,15 @@ def run(options) -> None:
     """Write the records of a study to one file, and render the report from it."""
     from kdpipe.analysis.search import rounds
     from kdpipe.config import load
-    from kdpipe.runs.integrity import archive, data_drift
+    from kdpipe.runs.integrity import archive, bucket, data_drift
 
     store = open_store(options)
     plan = rounds.plan_due_runs(load.load_study(options.study), store)
     raise_study_errors(options.study, data_drift.find_changed_preparations(plan, store))
-    folder = options.to or Path("reports") / "published" / plan.study.study
+    if options.to and bucket.is_url(options.to):
+        print(archive.upload_study(plan, store, options.to))
+        return
+    folder = Path(options.to or Path("reports") / "published" / plan.study.study)
     print(archive.archive_study(plan, store, folder))
     if not options.to:
         from kdpipe.report.render import render_report
@@ -45,5 +48,5 @@ COMMAND = Command(
     help="archive the records and the report of a study",
     add_arguments=add_arguments,
     run=run,
-    never_imports=("torch",),
+    never_imports=("torch", "s3fs"),
 )

@@ -1,7 +1,5 @@
 """`kdpipe merge RESULTS...`: bring finished runs of other results folders into this one."""
 
-from pathlib import Path
-
 from kdpipe.cli.command import Command, add_results, open_store
 
 
@@ -10,9 +8,8 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "sources",
         nargs="+",
-        type=Path,
         metavar="RESULTS",
-        help="results folders of other machines, or archives",
+        help="results folders of other machines, archives, or buckets (s3://BUCKET/PREFIX)",
     )
     add_results(parser)
 
@@ -21,7 +18,9 @@ def run(options) -> int:
     """Merge other results folders into this one; print what was merged and what was left out."""
     from kdpipe.runs.integrity import merge
 
-    summaries = merge.merge_results(map(merge.find_source, options.sources), open_store(options))
+    target = open_store(options)
+    with merge.open_sources(options.sources, target) as sources:
+        summaries = merge.merge_results(sources, target)
     print("\n".join(line for summary in summaries for line in summary.format_lines()))
     return 2 if any(summary.problems for summary in summaries) else 0
 
@@ -31,5 +30,5 @@ COMMAND = Command(
     help="bring the finished runs of other results folders into this one",
     add_arguments=add_arguments,
     run=run,
-    never_imports=("torch",),
+    never_imports=("torch", "s3fs"),
 )

@@ -1,22 +1,36 @@
-"""Archiving a study: all that its report is rendered from, in one file.
+"""Archiving a study: all that its report is rendered from, in one file; or its runs, in a bucket.
 
 Records are merged into an archive and never removed: what it holds and the results lack stays, and
 a second record of a run that says something else is refused. `runs.records` has the format.
 """
 
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kdpipe.analysis import eval_point, per_image
 from kdpipe.analysis.preregistration import registration
+from kdpipe.analysis.search import state
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
-from kdpipe.runs import records
-from kdpipe.runs.files import find_temporary_files
+from kdpipe.runs import copies, records
+from kdpipe.runs.files import FileInfo, find_damaged_file, find_temporary_files
+from kdpipe.runs.integrity import bucket
 from kdpipe.runs.records import ArchiveEntries, ArchiveEntry
 from kdpipe.runs.store import Store, lock_published_folder
+from kdpipe.text import format_count, join_names
+
+# What results of a kind are called, for `format_count`.
+KIND_WORDS = {
+    "runs": "run",
+    "ensembles": "ensemble",
+    "probes": "probe",
+    "gauges": "exported network",
+}
 
 
 def archive_study(plan: Plan, store: Store, folder: Path) -> str:
@@ -44,11 +58,7 @@ def archive_study(plan: Plan, store: Store, folder: Path) -> str:
     StoreError
         If the archive is damaged.
     """
-    status.require_records(plan, store)
-    if (
-        reason := registration.find_shared_reason(plan, store, except_study=plan.study.study)
-    ) is not None:
-        raise KdpipeError(f"{store.root}: {reason}; nothing was archived")
+    _require_archivable(plan, store)
     target = Store(folder)
     new_entries = {(entry.kind, entry.name): entry for entry in _collect_entries(plan, store)}
     with lock_published_folder(folder):  # another study may be put into the same archive
@@ -59,12 +69,153 @@ def archive_study(plan: Plan, store: Store, folder: Path) -> str:
             {key: merge_entries(entry, old_entries.get(key)) for key, entry in new_entries.items()},
         )
         registration.store_registration(plan.study, store, target)
+        copies.add_copies(target, _select_copies(plan, store))
         for path in find_temporary_files(folder, records.ARCHIVE_FILE):
             path.unlink(missing_ok=True)
     message = _format_archive(target.archive_path, merged, old_entries.keys() - new_entries.keys())
-    if (reason := registration.find_blinding_reason(plan, store)) is not None:
-        message += f"\nIt holds test results that no report shows yet: {reason}"
-    return message
+    return message + _describe_blinding(plan, store)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is uploaded of one result.
+
+    Attributes
+    ----------
+    kind : str
+        One of `records.RECORD_KINDS`.
+    folder : Path
+        Its folder here.
+    files : dict
+        The files that the bucket lacks, by name.
+    record : dict
+        The record to upload after them.
+    """
+
+    kind: str
+    folder: Path
+    files: dict[str, FileInfo]
+    record: dict[str, Any]
+
+
+def upload_study(plan: Plan, store: Store, url: str) -> str:
+    """Upload the finished results of a plan to a bucket, with all their files.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        Its results.
+    url : str
+        Address of the bucket, with a prefix or without.
+
+    Returns
+    -------
+    str
+        What was uploaded, in words.
+
+    Raises
+    ------
+    KdpipeError
+        Before anything is uploaded: if there are no records, if the bucket cannot be read or has a
+        different record of one of the runs, or if another registered study seals some of them.
+        Later, if a file is damaged or the bucket cannot be written to; what was uploaded by then
+        is whole, and is not uploaded again.
+    """
+    _require_archivable(plan, store)
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        bucket.open_mirror(url, Path(temporary) / "staging") as mirror,
+    ):
+        uploads, n_present, n_archived = _collect_uploads(plan, store, mirror)
+        # First, so that what a registration seals is never open.
+        registration.store_registration(plan.study, store, mirror)
+        copies.add_copies(mirror, _select_copies(plan, store))
+        problems = list(state.copy_journals(store, mirror)) if plan.study.search else []
+        mirror.upload_changes()
+        for upload in uploads:
+            if (damage := find_damaged_file(upload.folder, upload.files)) is not None:
+                raise KdpipeError(
+                    f"{upload.folder / damage[0]}: {damage[1]}; the results before this one were "
+                    "uploaded"
+                )
+            mirror.upload_files(upload.folder, upload.files)
+            mirror.upload_record(mirror.root / upload.kind / upload.folder.name, upload.record)
+    counts = Counter(upload.kind for upload in uploads)
+    words = [format_count(n, KIND_WORDS[kind]) for kind, n in counts.items()]
+    message = f"{url}: {f'{join_names(words)} uploaded' if words else 'nothing to upload'}"
+    message += f", {n_present:,} there already" if n_present else ""
+    if n_archived:
+        message += f"\n{n_archived:,} of which only {store.archive_path} has the record stayed here"
+    return "\n".join([message, *problems]) + _describe_blinding(plan, store)
+
+
+def _require_archivable(plan: Plan, store: Store) -> None:
+    """Raise KdpipeError without records, or if another registered study seals some of them."""
+    status.require_records(plan, store)
+    reason = registration.find_shared_reason(plan, store, except_study=plan.study.study)
+    if reason is not None:
+        raise KdpipeError(f"{store.root}: {reason}; nothing was archived")
+
+
+def _describe_blinding(plan: Plan, store: Store) -> str:
+    """Return a line on test results that no report shows yet; empty if there are none."""
+    reason = registration.find_blinding_reason(plan, store)
+    return "" if reason is None else f"\nIt holds test results that no report shows yet: {reason}"
+
+
+def _select_copies(plan: Plan, store: Store) -> copies.Copies:
+    """Return the checksums of other copies of the plan's runs."""
+    digests = {run.digest for run in plan.runs.values()}
+    known = copies.read_copies(store)
+    return {digest: checksums for digest, checksums in known.items() if digest in digests}
+
+
+def _collect_uploads(
+    plan: Plan, store: Store, mirror: bucket.Mirror
+) -> tuple[list[Upload], int, int]:
+    """Return what the bucket lacks.
+
+    Returns
+    -------
+    uploads : list of Upload
+        What is to be uploaded of each result.
+    n_present : int
+        The number of results that the bucket has.
+    n_archived : int
+        The number of results of which only an archive has the record.
+
+    Raises
+    ------
+    KdpipeError
+        If a record is damaged, or that of the bucket says something else.
+    """
+    uploads: list[Upload] = []
+    conflicts: list[Conflict] = []
+    n_present = n_archived = 0
+    for kind, items in plan.recorded_nodes.items():
+        records_by_name, damaged = store.scan_records(kind)
+        for name in items.keys() & damaged.keys():
+            raise KdpipeError(f"{damaged[name]}; nothing was uploaded")
+        for name in filter(records_by_name.__contains__, items):
+            folder = store.root / kind / name
+            record = records.find_whole_record(folder)
+            if record is None:
+                n_archived += 1
+                continue
+            files = mirror.find_missing_files(mirror.root / kind / name, record)
+            there = records.read_finished_record(mirror.root / kind / name, None)
+            if there is None:
+                uploads.append(Upload(kind, folder, files, record))
+            elif (difference := records.diff_records(record, there)) is not None:
+                conflicts.append((folder, difference, record, there))
+            elif files or records.merge_records(there, record) != there:
+                uploads.append(Upload(kind, folder, files, records.merge_records(there, record)))
+            else:
+                n_present += 1
+    _refuse_conflicts(conflicts, store, mirror.root)
+    return uploads, n_present, n_archived
 
 
 def update_archive(target: Store, new_entries: ArchiveEntries) -> ArchiveEntries:
@@ -175,7 +326,7 @@ def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Sto
     # In the archive itself, and in folders of runs beside it.
     old_entries = target.read_archive()
     target_records = {kind: target.load_records(kind) for kind in records.RECORD_KINDS}
-    conflicts: list[tuple[Path, str, dict[str, Any], dict[str, Any]]] = []
+    conflicts: list[Conflict] = []
     for (kind, name), entry in new_entries.items():
         old_entry = old_entries.get((kind, name))
         for old in (
@@ -187,13 +338,22 @@ def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Sto
                 if difference is not None:
                     conflicts.append((store.root / kind / name, difference, entry.record, old))
                     break
+    _refuse_conflicts(conflicts, store, target.archive_path)
+
+
+# The folder of a result, the difference, its record there and the other one.
+Conflict = tuple[Path, str, dict[str, Any], dict[str, Any]]
+
+
+def _refuse_conflicts(conflicts: list[Conflict], store: Store, place: Path) -> None:
+    """Raise KdpipeError if there are records that differ from those of another place."""
     if conflicts:
         folder, difference, new, old = conflicts[0]
         raise KdpipeError(
-            f"{target.archive_path} has other records of {len(conflicts):,} runs or ensembles than "
+            f"{place} has other records of {len(conflicts):,} runs or ensembles than "
             f"{store.root}, {folder.name} the first ({difference}): there {describe_record(old)}; "
             f"here {describe_record(new)}. Keep one of the two: remove {folder}, or move "
-            f"{target.archive_path} away; nothing was written"
+            f"{place} away; nothing was written"
         )
 
 

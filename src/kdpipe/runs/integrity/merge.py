@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,18 @@ from typing import Any
 from kdpipe.analysis.search import state
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.runs import copies, looks, ownership, records, registrations, run_folder
-from kdpipe.runs.files import FileInfo, compute_file_info, place_file, write_bytes
-from kdpipe.runs.integrity import archive
+from kdpipe.runs.files import (
+    FileInfo,
+    compute_file_info,
+    find_damaged_file,
+    place_file,
+    write_bytes,
+)
+from kdpipe.runs.integrity import archive, bucket
 from kdpipe.runs.records import RECORD_KINDS, ArchiveEntries, ArchiveEntry
 from kdpipe.runs.store import HEAD_LOCK_FILE, Store, is_running, lock_published_folder
 from kdpipe.runs.store import lock_run_folder as lock_folder
 from kdpipe.text import format_count, join_names
-
-# What results of a kind are called, for `format_count`.
-KIND_WORDS = {
-    "runs": "run",
-    "ensembles": "ensemble",
-    "probes": "probe",
-    "gauges": "exported network",
-}
 
 
 @dataclass
@@ -43,8 +41,8 @@ class MergeSummary:
 
     Attributes
     ----------
-    root : Path
-        The folder.
+    root : Path or str
+        The folder, or the address of the bucket.
     merged : Counter
         Results that are here now, by kind.
     n_present : int
@@ -55,7 +53,7 @@ class MergeSummary:
         What was left out, and why.
     """
 
-    root: Path
+    root: Path | str
     merged: Counter[str] = field(default_factory=Counter[str])
     n_present: int = 0
     n_unfinished: int = 0
@@ -63,7 +61,7 @@ class MergeSummary:
 
     def format_lines(self) -> list[str]:
         """Return the summary, with a line for each result that was left out."""
-        counts = [format_count(n, KIND_WORDS[kind]) for kind, n in self.merged.items() if n]
+        counts = [format_count(n, archive.KIND_WORDS[kind]) for kind, n in self.merged.items() if n]
         parts = [f"{join_names(counts)} merged" if counts else "nothing to merge"]
         parts += [f"{self.n_present:,} here already"] if self.n_present else []
         parts += [f"{self.n_unfinished:,} unfinished, left there"] if self.n_unfinished else []
@@ -80,7 +78,7 @@ def merge_results(sources: Iterable[Store], target: Store) -> list[MergeSummary]
     Parameters
     ----------
     sources : iterable of Store
-        The other results folders; an archive is the folder in which it lies.
+        The other results folders; an archive is the folder in which it lies, a bucket its mirror.
     target : Store
         The results folder that they are merged into; it need not exist.
 
@@ -135,17 +133,21 @@ def _require_idle(store: Store) -> None:
 
 def _merge_source(source: Store, target: Store) -> MergeSummary:
     """Merge one folder; registrations first, so that what they seal is never open."""
-    summary = MergeSummary(source.root)
+    summary = MergeSummary(source.url if isinstance(source, bucket.Mirror) else source.root)
     _merge_registrations(source, target)
     _note_copies(source, target)
     for kind in RECORD_KINDS:
         for folder in ownership.list_entries(source, kind):
             try:
-                _merge_folder(folder, kind, target, summary)
+                _merge_folder(folder, kind, source, target, summary)
             except _LeftOutError as error:
                 summary.problems.append(str(error))
     _merge_archive(source, target, summary)
     summary.problems += state.copy_journals(source, target)
+    if isinstance(source, bucket.Mirror):
+        summary.problems = [
+            problem.replace(str(source.root), source.url) for problem in summary.problems
+        ]
     return summary
 
 
@@ -176,7 +178,9 @@ class _LeftOutError(Exception):
     """Why a result is left out."""
 
 
-def _merge_folder(folder: Path, kind: str, target: Store, summary: MergeSummary) -> None:
+def _merge_folder(
+    folder: Path, kind: str, source: Store, target: Store, summary: MergeSummary
+) -> None:
     """Merge one result; raise _LeftOutError if it is damaged, foreign or differs from that here."""
     if (reason := ownership.foreign_reason(folder, kind)) is not None:
         raise _LeftOutError(f"{folder}: not a result of kdpipe ({reason})")
@@ -184,7 +188,11 @@ def _merge_folder(folder: Path, kind: str, target: Store, summary: MergeSummary)
     if record is None:
         summary.n_unfinished += 1
         return
-    if reason := records.record_problem(record, folder):
+    files: dict[str, FileInfo] = record.get("files", {})
+    has_file: Callable[[str], bool] | None = None
+    if isinstance(source, bucket.Mirror):  # whose files are still in the bucket
+        has_file = lambda name: source.find_object(folder, name, files[name]) is not None  # noqa: E731
+    if reason := records.record_problem(record, folder, has_file=has_file):
         raise _LeftOutError(reason)
     own_folder = target.root / kind / folder.name
     own, merged = _compare_with_own(record, folder, kind, target), record
@@ -194,10 +202,11 @@ def _merge_folder(folder: Path, kind: str, target: Store, summary: MergeSummary)
             _tidy(own_folder, kind)
             summary.n_present += 1
             return
-    files: dict[str, FileInfo] = record.get("files", {})
     known_files: dict[str, FileInfo] = own.get("files", {}) if own is not None else {}
     new_files = {name: info for name, info in files.items() if known_files.get(name) != info}
-    _require_intact(folder, new_files)
+    if isinstance(source, bucket.Mirror):
+        source.fetch(folder, new_files)
+    _require_intact(folder, new_files, source)
     with lock_folder(own_folder):
         if own is None:
             # The state of an unfinished run here must not go on with files of another machine.
@@ -252,22 +261,13 @@ def _compare_with_own(
     return own
 
 
-def _require_intact(folder: Path, files: dict[str, FileInfo]) -> None:
+def _require_intact(folder: Path, files: dict[str, FileInfo], source: Store) -> None:
     """Raise _LeftOutError if a file of a result is not what its record says."""
-    present = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink()
-    }
-    for name, info in files.items():
-        if name not in present:
-            raise _LeftOutError(f"{folder / name}: missing")
-        try:
-            is_intact = compute_file_info(present[name]) == info
-        except OSError as error:
-            raise _LeftOutError(f"{folder / name} cannot be read: {error.strerror}") from None
-        if not is_intact:
-            raise _LeftOutError(f"{folder / name}: damaged, not what the record of its run says")
+    if (damage := find_damaged_file(folder, files)) is not None:
+        name, reason = damage
+        is_mirrored = isinstance(source, bucket.Mirror)
+        place = source.locate(folder, name, files[name]) if is_mirrored else folder / name
+        raise _LeftOutError(f"{place}: {reason}")
 
 
 # --- archives
@@ -348,6 +348,38 @@ def _merge_registrations(source: Store, target: Store) -> None:
             write_bytes(own_path, path.read_bytes())
         looks.copy_looks(study, source, target)
         registrations.copy_registered_verdicts(content, source, target)
+
+
+@contextlib.contextmanager
+def open_sources(texts: Iterable[str], target: Store) -> Generator[list[Store], None, None]:
+    """Open what is merged: results folders, archives, and buckets.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Paths and addresses (`s3://BUCKET/PREFIX`), as typed.
+    target : Store
+        The results folder that they are merged into, where the files of buckets are downloaded to.
+
+    Yields
+    ------
+    list of Store
+        The store of each.
+
+    Raises
+    ------
+    KdpipeError
+        If a bucket cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        sources: list[Store] = []
+        for text in texts:
+            if bucket.is_url(text):
+                staging = bucket.get_staging_folder(text, target)
+                sources.append(stack.enter_context(bucket.open_mirror(text, staging)))
+            else:
+                sources.append(find_source(Path(text)))
+        yield sources
 
 
 def find_source(path: Path) -> Store:

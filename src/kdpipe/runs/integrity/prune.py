@@ -19,6 +19,7 @@ from kdpipe.plan.nodes import Plan
 from kdpipe.plan.resources import format_size
 from kdpipe.runs import copies, ownership, records, registrations, run_folder, store
 from kdpipe.runs.files import find_temporary_files
+from kdpipe.runs.integrity import bucket
 from kdpipe.runs.records import ArchiveEntry
 
 NamesByKind = dict[str, set[str]]
@@ -180,6 +181,7 @@ def _doubt_reason(path: Path, kind: str, names_by_digest: dict[str, str]) -> str
 
 def _find_orphans(run_store: store.Store, removals: list[Path]) -> Iterator[Path]:
     """Yield what killed processes have left in folders that stay."""
+    yield from bucket.find_staging_folders(run_store)
     yield from find_temporary_files(run_store.root, records.ARCHIVE_FILE)
     yield from find_temporary_files(run_store.root, copies.COPIES_FILE)
     yield from find_temporary_files(run_store.root / registrations.REGISTRATIONS_FOLDER)

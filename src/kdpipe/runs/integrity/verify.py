@@ -31,6 +31,7 @@ from kdpipe.runs import (
     upstream,
 )
 from kdpipe.runs.files import compute_file_info, find_temporary_files, read_arrays
+from kdpipe.runs.integrity import bucket
 from kdpipe.runs.records import ARCHIVE_FILE, RECORD_KINDS, ArchiveEntry
 from kdpipe.runs.spec import SPEC_TYPES
 
@@ -63,6 +64,7 @@ def verify_store(run_store: store.Store) -> Iterator[str]:
     yield from registrations.find_registration_errors(run_store)
     yield from looks.find_log_errors(run_store)
     yield from map(format_orphan, find_temporary_files(run_store.root, copies.COPIES_FILE))
+    yield from map(format_orphan, bucket.find_staging_folders(run_store))
     for kind in ownership.STORE_FOLDERS:
         if (obstacle := ownership.not_a_folder_reason(run_store, kind)) is not None:
             yield (
