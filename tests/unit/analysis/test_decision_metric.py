@@ -8,8 +8,10 @@ from helpers import unbalanced_study as unbalanced
 from sklearn import metrics as sklearn_metrics
 
 from kdpipe.analysis import claim, dataframe, eval_point, recommendation
+from kdpipe.analysis.claim import Finding
 from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame
 from kdpipe.analysis.per_image import PerImageMetrics
+from kdpipe.analysis.preregistration import register
 from kdpipe.analysis.search import rounds
 from kdpipe.jobs.train import train_run
 from kdpipe.report.format import format_headline
@@ -73,6 +75,25 @@ def test_what_ships_follows_the_metric(store, metric):
     assert unbalanced.get_arm(plan.runs[name]) == BEST_CELL[metric]  # that is `export --best`
     word = {"top1": "% error", "balanced": "% balanced error", "macro_f1": "% macro-F1 error"}
     assert word[metric] in format_headline(answer)
+
+
+@pytest.mark.parametrize("metric", ["balanced", "macro_f1"])
+def test_a_registration_lists_the_same_contrasts_by_any_metric(metric):
+    """What a claim compares is found in simulated numbers, of which no predictions are stored."""
+    main = {"teachers": ["wrn10-1", "wrn10-2"], "stops": ["full", "checkpoint 1"]}
+    study = tiny_study.planned(seeds=[0, 1, 2, 3, 4], main=main).study
+    expected, findings = (
+        register.simulate_findings(each)
+        for each in (study, study.model_copy(update={"metric": metric}))
+    )
+    tested = [key for key, finding in expected.items() if isinstance(finding, Finding)]
+    assert {"C1", "C2", "C11c"} <= {*tested}
+    for key, finding in findings.items():
+        assert isinstance(finding, Finding) == (key in tested), (key, finding)
+        if key in tested:
+            for contrast, other in zip(finding.contrasts, expected[key].contrasts, strict=True):
+                assert contrast.text == other.text
+                assert contrast.values.tolist() == other.values.tolist()
 
 
 def judge(store, **changes):

@@ -101,7 +101,8 @@ class SimulatedStore(Store):
 def simulate_findings(study: Study) -> dict[str, Finding | UntestableClaim]:
     """Find what each claim would compare in a study, or why it cannot be tested.
 
-    Seeds and splits do not matter for that, and few are simulated.
+    Seeds, splits and the metric do not matter for that: few are simulated, and errors are top-1,
+    since a metric of predicted classes needs predictions.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def simulate_findings(study: Study) -> dict[str, Finding | UntestableClaim]:
     if any(block.seeds for block in study.experiments):
         seeds = study.seeds  # blocks may cross them with others: keep all
     small_study = study.model_copy(
-        update={"seeds": seeds, "looks": None, "splits": study.splits[:1]}
+        update={"seeds": seeds, "looks": None, "splits": study.splits[:1], "metric": "top1"}
     )
     plan = planner.build_plan(small_study)
     store = SimulatedStore(plan=plan)
