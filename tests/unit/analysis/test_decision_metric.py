@@ -11,7 +11,7 @@ from kdpipe.analysis import claim, dataframe, eval_point, recommendation
 from kdpipe.analysis.claim import Finding
 from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame
 from kdpipe.analysis.per_image import PerImageMetrics
-from kdpipe.analysis.preregistration import register
+from kdpipe.analysis.preregistration import power_report, register
 from kdpipe.analysis.search import rounds
 from kdpipe.jobs.train import train_run
 from kdpipe.report.format import format_headline
@@ -94,6 +94,24 @@ def test_a_registration_lists_the_same_contrasts_by_any_metric(metric):
             for contrast, other in zip(finding.contrasts, expected[key].contrasts, strict=True):
                 assert contrast.text == other.text
                 assert contrast.values.tolist() == other.values.tolist()
+
+
+@pytest.mark.parametrize("metric", BEST_CELL)
+def test_power_is_from_a_pilot_by_the_metric_of_the_study(store, metric, tmp_path):
+    """The pilot itself is by top-1; the difference of C2 varies over seeds as scikit-learn's."""
+    tiny_study.write(tmp_path / "pilot.yaml", unbalanced.STUDY)
+    plan = unbalanced.plan(metric=metric)
+    spread = power_report.estimate_pilot_spreads("unbalanced", tmp_path, store, plan.study)["C2"]
+    kd, scratch = (
+        np.array(
+            [
+                SKLEARN[metric](unbalanced.LABELS, unbalanced.draw_predictions(run, "last", "test"))
+                for run in sorted_runs(plan, arm)
+            ]
+        )
+        for arm in ("kd", "scratch")
+    )
+    assert spread.seed + spread.both == pytest.approx(np.var(100 * (scratch - kd), ddof=1))
 
 
 def judge(store, **changes):

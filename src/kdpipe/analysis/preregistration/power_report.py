@@ -235,7 +235,8 @@ def estimate_pilot_spreads(
 ) -> dict[str, Spread]:
     """Estimate the variance of each claim's contrasts in a pilot, read as the study reads them.
 
-    Of several needed contrasts it is the mean of their variances.
+    That is at the evaluation point of the study, and by its metric. Of several needed contrasts it
+    is the mean of their variances.
 
     Parameters
     ----------
@@ -259,6 +260,7 @@ def estimate_pilot_spreads(
         If the pilot has no file or no records of two seeds, or is blinded.
     """
     plan = registration.load_pilot(name, folder, store)
+    plan = replace(plan, study=plan.study.model_copy(update={"metric": study.metric}))
     frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), study.reading)
     curves = dataframe.build_curves_frame(plan, store)
     error_masks = PerImageMetrics(plan, store, study.reading).load_part
