@@ -111,11 +111,11 @@ def build_following_finding(evidence: Evidence, column: str, measure: str) -> Fi
             )
             continue
         used.append(known)
-        rhos[student], trends[student] = _correlate_cells(known)
+        rhos[student], trends[student] = correlate_cells(known)
         late = known.loc[~is_early[known.index]]
         n_late = len(late.drop_duplicates(["teacher", "stop"]))
         if MIN_CELLS <= n_late < n_cells:
-            late_rhos[student], late_trends[student] = _correlate_cells(late)
+            late_rhos[student], late_trends[student] = correlate_cells(late)
     if not rhos:
         raise UntestableClaim("; ".join(reasons) or "no student is taught by KD to the end")
     text = f"Spearman's rho of the student's error and its teacher's {measure}"
@@ -148,7 +148,7 @@ def _drop_unmeasured(cells: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(measured) if measured else cells.iloc[:0]
 
 
-def _correlate_cells(cells: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+def correlate_cells(cells: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Return by seed the rho of one student's cells, and the rise of its errors in points per rank.
 
     Seeds that lack a cell are left out.

@@ -12,8 +12,10 @@ from kdpipe.report.figure import (
     MAX_PANELS,
     FigureWithCaption,
     assign_method_styles,
+    count_marks,
 )
 from kdpipe.report.training_axes import SCRATCH, Axis, Way, iter_students, iter_ways
+from kdpipe.text import format_count
 
 MAX_WAYS = 6  # lines in one panel
 DIFFERENCE_LABEL = "difference of errors, points\n\u2190 taught is better"
@@ -31,14 +33,7 @@ def plot_axis(frame: pd.DataFrame, axis: Axis, caption: str) -> FigureWithCaptio
     caption : str
         What the figure shows.
     """
-    panels = []
-    for key, students in iter_students(frame, axis):
-        ways = [way for way in iter_ways(students, axis) if len(way.cells) > 1]
-        scratch = [way for way in ways if way.method == SCRATCH]
-        taught = [way for way in ways if way.method != SCRATCH]
-        if scratch and taught:
-            panels.append((key["student"], scratch[0], taught))
-    panels = panels[: MAX_PANELS // 2]
+    panels = _select_panels(frame, axis)
     if not panels:
         return None
     styles = _assign_way_styles(
@@ -63,6 +58,54 @@ def plot_axis(frame: pd.DataFrame, axis: Axis, caption: str) -> FigureWithCaptio
         f"{caption} Differences are paired by seed, at the same length and number of images; below "
         f"0 distilling is better.{note}"
     )
+
+
+def find_gains(frame: pd.DataFrame, axis: Axis, condition: str) -> str:
+    """Return at how many points of the axis distilling is better and worse than labels alone.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The normalized results frame.
+    axis : Axis
+        `LENGTHS` or `TRAIN_SIZES`.
+    condition : str
+        What is equal in each comparison, as `at an equal length`.
+    """
+    differences = [
+        difference
+        for _, scratch, taught in _select_panels(frame, axis)
+        for way in taught
+        for difference in _compute_differences(scratch, way).values()
+    ]
+    better, worse = count_marks(differences)
+    count = format_count(len(differences), "comparison")
+    if not differences:
+        return ""
+    if not better and not worse:
+        return f"{condition}, no difference to labels alone can be told in {count}"
+    return f"{condition}, distilling is better in {better}, worse in {worse} of {count}"
+
+
+def _select_panels(frame: pd.DataFrame, axis: Axis) -> list[tuple[str, Way, list[Way]]]:
+    """Return the students that are trained at several values, on labels alone and taught."""
+    panels = []
+    for key, students in iter_students(frame, axis):
+        ways = [way for way in iter_ways(students, axis) if len(way.cells) > 1]
+        scratch = [way for way in ways if way.method == SCRATCH]
+        taught = [way for way in ways if way.method != SCRATCH]
+        if scratch and taught:
+            panels.append((key["student"], scratch[0], taught))
+    return panels[: MAX_PANELS // 2]
+
+
+def _compute_differences(scratch: Way, way: Way) -> dict[float, pd.Series]:
+    """Return the differences of a way to labels alone, paired by seed, at each value."""
+    return {
+        value: (get_series_by_seed(cell) - get_series_by_seed(scratch.cells[value])).dropna()
+        for value, cell in way.cells.items()
+        if value in scratch.cells
+    }
 
 
 def _assign_way_styles(frame: pd.DataFrame, ways: list[Way]) -> dict[str, dict[str, Any]]:
@@ -91,12 +134,6 @@ def _plot_differences(
     panel.axhline(0, color="#777777", linewidth=1, zorder=0)
     for way in ways:
         offset = style.dodge(list(styles).index(way.name), len(styles))
-        points = [
-            (
-                value * offset,
-                (get_series_by_seed(cell) - get_series_by_seed(scratch.cells[value])).dropna(),
-            )
-            for value, cell in way.cells.items()
-            if value in scratch.cells
-        ]
+        differences = _compute_differences(scratch, way)
+        points = [(value * offset, difference) for value, difference in differences.items()]
         style.plot_errorbars(panel, points, way.name, **styles[way.name])

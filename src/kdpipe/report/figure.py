@@ -7,7 +7,7 @@ no data for it. Errors are top-1 in % on test; a point is a mean over seeds with
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from kdpipe.analysis.per_class import PerClassErrors
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
+from kdpipe.report.format import format_estimate
 from kdpipe.report.table import describe_eval_point
 from kdpipe.runs.decision_metric import name_error
 from kdpipe.stats import replicates
@@ -251,6 +252,39 @@ def describe_best(errors: dict[str, pd.Series], kind: str) -> str:
     if n_worse:
         return f"{best} is better than {n_worse} of {len(differences)} other {kind}s"
     return f"no difference can be told between {len(options)} {kind}s"
+
+
+def count_marks(differences: Iterable[pd.Series]) -> tuple[int, int]:
+    """Return how many of several differences are better and worse, by intervals that hold jointly.
+
+    Parameters
+    ----------
+    differences : iterable of Series
+        Each paired by seed, in points.
+    """
+    values = [difference.astype(float).dropna() for difference in differences]
+    level = 1 - 0.05 / max(1, len(values))
+    marks = [describe_difference(summarize(difference, level)) for difference in values]
+    return marks.count("better"), marks.count("worse")
+
+
+def describe_order(rhos: pd.Series, rising: str, falling: str) -> str:
+    """Return in a few words whether two measures of the same cells have one order.
+
+    Parameters
+    ----------
+    rhos : Series
+        The rank correlation of each seed.
+    rising, falling : str
+        What is said of a correlation above and below 0.
+    """
+    rho = summarize(rhos)
+    if rho.n > 1 and not rho.has_spread:
+        return f"rho is {rho.mean:+.2g} in every seed"
+    words = {"worse": rising, "better": falling}.get(describe_difference(rho))
+    return (
+        f"{words or 'no order can be told'} (rho {format_estimate(rho.mean, rho.half_width, '+')})"
+    )
 
 
 def place_teachers(rows: pd.DataFrame) -> tuple[dict[str, float], bool]:

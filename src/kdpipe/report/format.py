@@ -209,7 +209,7 @@ def _describe_sides(
 ) -> tuple[str, str, str]:
     """Return what ships, its rival, and what distilling costs, as the end of that sentence."""
     student = recommendation.student
-    price = _describe_price(recommendation.price_ratio)
+    price = describe_price(recommendation.price_ratio)
     best = f", the best of {taught.n_options} ways on validation" if taught.n_options > 1 else ""
     taught_error, labels_error = (
         format_error(candidate.entrant.test) for candidate in (taught, labels)
@@ -256,7 +256,7 @@ def _describe_difference(recommendation: Recommendation, is_short: bool = False)
     )
 
 
-def _describe_price(ratio: float) -> str:
+def describe_price(ratio: float) -> str:
     """Return what distilling costs to train, compared with training on labels alone."""
     if math.isnan(ratio):
         return ""

@@ -401,7 +401,9 @@ def _judge(
             search_state, study.smallest_effect, error_masks[eval_at]
         )
         tables.insert(0, search.render_search_table(plan, search_state, uncertainties))
-        if (search_figure := search.render_search_figure(plan, search_state)) is not None:
+        if (
+            search_figure := search.render_search_figure(plan, search_state, uncertainties)
+        ) is not None:
             search_figures.append(search_figure)
         search_headline = search.format_search_headline(search_state)
         search_sentences += search.describe_search(search_state, uncertainties)

@@ -184,7 +184,9 @@ def describe_search_cost(plan: Plan, search_state: SearchState) -> list[str]:
     return lines
 
 
-def render_search_figure(plan: Plan, search_state: SearchState) -> RenderedFigure | None:
+def render_search_figure(
+    plan: Plan, search_state: SearchState, uncertainties: list[Uncertainty]
+) -> RenderedFigure | None:
     """Draw the error of each cell over the seeds, and what was known of its teacher."""
     trained = {option.student for option in search_state.errors}
     students = [student for student in search_state.competing if student in trained]
@@ -203,7 +205,13 @@ def render_search_figure(plan: Plan, search_state: SearchState) -> RenderedFigur
         "rise together, no cell stays set aside because of its teacher. All errors are on "
         "validation, so nothing here is evidence for the winner."
     )
-    return RenderedFigure(FIGURE_NAME, FIGURE_TITLE, caption, figure)
+    chosen = [
+        f"of {len(search_state.competing[item.student])} cells for {item.student} {item.chosen}"
+        for item in uncertainties
+        if search_state.current_round is None and not item.all_diverged
+    ]
+    title = f"{FIGURE_TITLE}: {'; '.join(chosen)} was chosen" if chosen else FIGURE_TITLE
+    return RenderedFigure(FIGURE_NAME, title, caption, figure)
 
 
 def _plot_narrowing(axis, plan: Plan, search_state: SearchState, student: str) -> None:

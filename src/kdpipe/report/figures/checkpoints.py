@@ -14,9 +14,9 @@ from kdpipe.analysis.dataframe import (
 )
 from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
-from kdpipe.report.figure import FigureSpec, FigureWithCaption
+from kdpipe.report.figure import FigureSpec, FigureWithCaption, count_marks
 from kdpipe.report.format import format_estimate
-from kdpipe.stats.intervals import describe_difference, summarize
+from kdpipe.stats.intervals import summarize
 
 COLUMN_LENGTH = 16  # in a line of a student's name
 
@@ -94,9 +94,7 @@ def find_better_cells(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
     pairs = [errors[column] - scratch[column[2]] for column in errors if column[2] in scratch]
     if not pairs:
         return ""
-    level = 1 - 0.05 / len(pairs)
-    words = [describe_difference(summarize(pair.dropna(), level)) for pair in pairs]
-    better, worse = words.count("better"), words.count("worse")
+    better, worse = count_marks(pairs)
     if not better and not worse:
         return f"no difference to scratch can be told in any of {len(pairs)} cells"
     return f"better than scratch in {better}, worse in {worse} of {len(pairs)} cells"

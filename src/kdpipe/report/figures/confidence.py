@@ -17,6 +17,8 @@ from kdpipe.report.figure import (
     place_teachers,
     scale_teachers,
 )
+from kdpipe.report.format import format_estimate
+from kdpipe.stats.intervals import describe_difference, summarize
 
 
 def plot_confidence(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
@@ -64,4 +66,23 @@ def plot_confidence(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCapt
     return figure, "Of the teachers' own softmax at T = 1: fully trained, and along checkpoints."
 
 
-FIGURE = FigureSpec("Confidence of the teachers", 70, plot_confidence)
+def find_confidence(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return whether the largest teacher is more confident on test than the smallest one.
+
+    Both are known beforehand, so this is one comparison, paired by seed.
+    """
+    rows = select_label_trained_teachers(filter_rows(frame, kind="teacher", stop_kind="full"))
+    confidences = {
+        key["teacher"]: get_series_by_seed(cell, "test_confidence").astype(float)
+        for key, cell in group_rows(rows.sort_values("teacher_rank", kind="stable"), "teacher")
+    }
+    smallest, *_, largest = confidences
+    difference = summarize((confidences[largest] - confidences[smallest]).dropna())
+    words = {"worse": "more", "better": "less"}.get(describe_difference(difference))
+    if words is None:
+        return "no difference between the smallest and the largest can be told"
+    size = format_estimate(difference.mean, difference.half_width, "+")
+    return f"{largest} is {words} confident than {smallest} ({size} on test)"
+
+
+FIGURE = FigureSpec("Confidence of the teachers", 70, plot_confidence, find=find_confidence)

@@ -13,25 +13,20 @@ from kdpipe.stats.intervals import summarize
 
 # The arrow points up where the text is turned.
 ACCURACY_LABEL = "accuracy on test, %\nhigher is better \u2192"
+KINDS = {
+    "scratch": "scratch",
+    "scratch_long": "scratch, longer",
+    "student": "taught",
+    "teacher": "teacher",
+    "ensemble": "ensemble",
+}
 
 
 def plot_cost(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw accuracy against the cost of an image, and of training."""
-    kinds = {"scratch": "scratch", "scratch_long": "scratch, longer", "student": "taught"}
-    kinds |= {"teacher": "teacher", "ensemble": "ensemble"}
-    points = []
-    keys = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
-    for key, cell in group_rows(frame, *keys, "epochs"):
-        row, errors = cell.iloc[0], get_series_by_seed(cell)
-        if len(errors):
-            training_macs = np.nansum([row.train_macs, row.teacher_macs, row.ancestor_macs])
-            if key["kind"] == "teacher" and row.epochs:  # a checkpoint is a part of its run
-                training_macs *= min(1.0, row.stop_epochs / row.epochs)
-            points.append((key["kind"], row.multiply_adds, training_macs, summarize(100 - errors)))
-    table = pd.DataFrame(points, columns=pd.Index(["kind", "use", "training", "summary"]))
+    table = _collect_points(frame)
     if len(table) < 3:
         return None
-    table["accuracy"] = [s.mean for s in table.summary]
     figure, axes = style.make_panels(2)
     labels = {
         "use": "multiply-adds for one image",
@@ -39,14 +34,13 @@ def plot_cost(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     }
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
         visible = table.loc[table[column] > 0]
-        for kind, name in kinds.items():
+        for kind, name in KINDS.items():
             part = visible.loc[visible.kind == kind]
             costs = [summarize([value]) for value in part[column]]
             points = list(zip(costs, part.summary, strict=True))
             if points:
                 style.plot_scatter_ci(axis, points, name, **style.ROLE_STYLES[name])
-        front = visible.sort_values([column, "accuracy"], ascending=[True, False])
-        front = front.loc[front.accuracy > front.accuracy.shift(fill_value=-1).cummax()]
+        front = _select_front(visible, column)
         axis.step(front[column], front.accuracy, where="post", color="#555555", linewidth=1)
         axis.set(xscale="log", xlabel=label, ylabel=ACCURACY_LABEL)
         axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
@@ -57,6 +51,40 @@ def plot_cost(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     return figure, (
         "Each point is the mean of a cell; the line joins what nothing cheaper beats. An accuracy "
         "far below the others is cut off, with a note."
+    )
+
+
+def _collect_points(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return kind, costs and accuracy of each cell."""
+    points = []
+    keys = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
+    for key, cell in group_rows(frame, *keys, "epochs"):
+        row, errors = cell.iloc[0], get_series_by_seed(cell)
+        if len(errors):
+            training_macs = np.nansum([row.train_macs, row.teacher_macs, row.ancestor_macs])
+            if key["kind"] == "teacher" and row.epochs:  # a checkpoint is a part of its run
+                training_macs *= min(1.0, row.stop_epochs / row.epochs)
+            points.append((key["kind"], row.multiply_adds, training_macs, summarize(100 - errors)))
+    table = pd.DataFrame(points, columns=pd.Index(["kind", "use", "training", "summary"]))
+    table["accuracy"] = [s.mean for s in table.summary]
+    return table
+
+
+def _select_front(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the cells that nothing cheaper beats, the cheapest first."""
+    front = table.sort_values([column, "accuracy"], ascending=[True, False])
+    return front.loc[front.accuracy > front.accuracy.shift(fill_value=-1).cummax()]
+
+
+def find_front(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return how many cells nothing that is cheaper to train beats, by their kind."""
+    table = _collect_points(frame)
+    table = table.loc[table.training > 0]
+    counts = _select_front(table, "training").kind.map(KINDS).value_counts()
+    kinds = "; ".join(f"{counts[name]} {name}" for name in KINDS.values() if name in counts)
+    verb = "is" if counts.sum() == 1 else "are"
+    return (
+        f"{counts.sum()} of {len(table)} cells {verb} beaten by nothing cheaper to train ({kinds})"
     )
 
 
@@ -73,4 +101,4 @@ def _cut_off(axis: Axes, accuracies: pd.Series) -> None:
         axis.annotate(text, (0.98, 0.02), fontsize=style.LABEL_SIZE, **place)
 
 
-FIGURE = FigureSpec("Accuracy against cost", 100, plot_cost)
+FIGURE = FigureSpec("Accuracy against cost", 100, plot_cost, find=find_front)

@@ -18,9 +18,9 @@ from kdpipe.report.figure import (
     FigureSpec,
     FigureWithCaption,
     assign_teacher_styles,
+    count_marks,
     group_by_student,
 )
-from kdpipe.stats.intervals import describe_difference, summarize
 
 
 def plot_early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
@@ -82,15 +82,14 @@ def find_better_stops(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
         }
         full = errors.pop("full", None)
         if full is not None:
-            differences += [(values - full).dropna() for values in errors.values()]
+            differences += [values - full for values in errors.values()]
     if not differences:
         return ""
-    level = 1 - 0.05 / len(differences)
-    marks = [describe_difference(summarize(values, level)) for values in differences]
-    better, worse = marks.count("better"), marks.count("worse")
+    better, worse = count_marks(differences)
+    count = len(differences)
     if not better and not worse:
-        return f"no stop of {len(marks)} can be told from the full teacher"
-    return f"better than the full teacher at {better}, worse at {worse} of {len(marks)} stops"
+        return f"no stop of {count} can be told from the full teacher"
+    return f"better than the full teacher at {better}, worse at {worse} of {count} stops"
 
 
 FIGURE = FigureSpec(

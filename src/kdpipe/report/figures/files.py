@@ -11,8 +11,9 @@ from kdpipe.analysis.contest import (
 )
 from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
 from kdpipe.report import style
-from kdpipe.report.figure import FigureSpec, FigureWithCaption
+from kdpipe.report.figure import FigureSpec, FigureWithCaption, count_marks
 from kdpipe.stats.intervals import Summary, summarize
+from kdpipe.text import format_count
 
 KINDS = {
     "scratch": "from scratch",
@@ -113,4 +114,16 @@ def _plot_front(axis, points: list[tuple[float, float]]) -> None:
     axis.step(table.price, table.accuracy, where="post", color="#555555", linewidth=1, zorder=0)
 
 
-FIGURE = FigureSpec("Networks as files", 105, plot_files, uses_export_rows=True)
+def find_losses(measured: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return of how many networks the file in 8-bit integers is better and worse."""
+    cells = _select_cells(measured)
+    better, worse = count_marks(
+        get_series_by_seed(cell) - get_series_by_seed(cell, "own_error") for _, _, cell in cells
+    )
+    count = format_count(len(cells), "network")
+    if not better and not worse:
+        return f"no difference between int8 and float32 can be told in {count}"
+    return f"in int8 {worse} of {count} {'is' if worse == 1 else 'are'} worse, {better} better"
+
+
+FIGURE = FigureSpec("Networks as files", 105, plot_files, uses_export_rows=True, find=find_losses)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.report.axis_figure import plot_axis
+from kdpipe.report.axis_figure import find_gains, plot_axis
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
 from kdpipe.report.training_axes import LENGTHS
 
@@ -12,4 +12,9 @@ def plot_lengths(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
     return plot_axis(frame, LENGTHS, "Each way of training, by its length.")
 
 
-FIGURE = FigureSpec("Error against the length of training", 6, plot_lengths)
+def find_lengths(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return in how many comparisons distilling is better and worse."""
+    return find_gains(frame, LENGTHS, "at an equal length")
+
+
+FIGURE = FigureSpec("Error against the length of training", 6, plot_lengths, find=find_lengths)

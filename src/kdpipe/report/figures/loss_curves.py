@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdpipe.analysis.dataframe import filter_rows, group_rows
+from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
 from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
 from kdpipe.report.figure import (
@@ -13,21 +13,16 @@ from kdpipe.report.figure import (
     assign_method_styles,
     select_full_teacher_students,
 )
-from kdpipe.stats.intervals import summarize_columns
+from kdpipe.report.format import format_estimate
+from kdpipe.stats.intervals import describe_difference, summarize, summarize_columns
 
 
 def plot_loss_curves(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw the curves of one student and its largest teacher."""
-    full_students = select_full_teacher_students(frame)
-    eskd = filter_rows(full_students, method_kind="eskd")
-    if curves.empty or eskd.empty:
+    rows = _select_rows(frame)
+    if curves.empty or rows.empty:
         return None
-    student = eskd.student.iloc[0]
-    teacher = filter_rows(eskd, student=student).sort_values("teacher_rank").teacher.iloc[-1]
-    rows = filter_rows(full_students, student=student, teacher=teacher)
-    rows = filter_rows(
-        rows, method=[find_main_method(frame, "kd"), find_main_method(frame, "eskd")]
-    )
+    student, teacher = rows.student.iloc[0], rows.teacher.iloc[0]
     parts = {"train_ce": "CE, train, nat", "train_kd": "KD loss, train, nat"}
     parts["val_error"] = "validation error, %"
     figure, axes = style.make_panels(3, width=2.9)
@@ -59,4 +54,38 @@ def plot_loss_curves(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
     )
 
 
-FIGURE = FigureSpec("Full KD and KD stopped early, epoch by epoch", 40, plot_loss_curves)
+def _select_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one student with its largest teacher, by the main KD and ESKD."""
+    students = select_full_teacher_students(frame)
+    eskd = filter_rows(students, method_kind="eskd")
+    if eskd.empty:
+        return eskd
+    student = eskd.student.iloc[0]
+    teacher = filter_rows(eskd, student=student).sort_values("teacher_rank").teacher.iloc[-1]
+    methods = [find_main_method(frame, "kd"), find_main_method(frame, "eskd")]
+    return filter_rows(students, student=student, teacher=teacher, method=methods)
+
+
+def find_better_method(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return whether the validation errors of both methods can be told apart."""
+    kd, eskd = find_main_method(frame, "kd"), find_main_method(frame, "eskd")
+    errors = {
+        key["method"]: get_series_by_seed(cell, "val_error").astype(float)
+        for key, cell in group_rows(_select_rows(frame), "method")
+    }
+    if len(errors) < 2:
+        return ""
+    difference = summarize((errors[eskd] - errors[kd]).dropna())
+    size = format_estimate(difference.mean, difference.half_width, "+")
+    words = {"better": "lower", "worse": "higher"}.get(describe_difference(difference))
+    if words is None:
+        return f"no difference in validation error can be told ({size} points)"
+    return f"{eskd} has a {words} validation error than {kd} ({size} points)"
+
+
+FIGURE = FigureSpec(
+    "Full KD and KD stopped early, epoch by epoch",
+    40,
+    plot_loss_curves,
+    find=find_better_method,
+)

@@ -9,7 +9,13 @@ from kdpipe.analysis.contest import KEY_COLUMNS, select_entrants
 from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR_LABEL, MAX_PANELS, FigureSpec, FigureWithCaption
+from kdpipe.report.figure import (
+    ERROR_LABEL,
+    MAX_PANELS,
+    FigureSpec,
+    FigureWithCaption,
+    describe_best,
+)
 from kdpipe.report.format import format_stop
 from kdpipe.stats.intervals import summarize
 
@@ -151,4 +157,22 @@ def _wrap_label(text: str) -> str:
     return "\n".join(textwrap.wrap(text, LINE_LENGTH))
 
 
-FIGURE = FigureSpec("Every option of a student", 5, plot_options, shows_recommendations=True)
+def find_best_option(
+    frame: pd.DataFrame, curves: pd.DataFrame, recommendations: Sequence[Recommendation] = ()
+) -> str:
+    """Return of each student which way of training has the lowest test error, if that is told."""
+    texts = []
+    for key, rows in list(group_rows(select_entrants(frame), "contest"))[:MAX_PANELS]:
+        errors = {name: values for _, name, values, *_ in _collect_options(rows, None)}
+        if text := describe_best(errors, "way"):
+            texts.append(f"for {key['contest']} {text}")
+    return "; ".join(texts)
+
+
+FIGURE = FigureSpec(
+    "Every option of a student",
+    5,
+    plot_options,
+    shows_recommendations=True,
+    find=find_best_option,
+)

@@ -10,9 +10,10 @@ import pandas as pd
 
 from kdpipe.analysis.dataframe import PATH_SEPARATOR, filter_rows, get_series_by_seed, group_rows
 from kdpipe.report import style
-from kdpipe.report.figure import FigureSpec, FigureWithCaption
+from kdpipe.report.figure import FigureSpec, FigureWithCaption, count_marks
 from kdpipe.report.format import format_estimate
 from kdpipe.stats.intervals import summarize
+from kdpipe.text import format_count
 
 MAX_PATHS = 14  # rows
 LINE_LENGTH = 15  # in a line of a name
@@ -57,14 +58,8 @@ def plot_paths(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
 def _collect_paths(frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return method and nodes (name, error) of each path."""
     students = filter_rows(frame, kind="student")
-    longer = students.loc[(students.via != "") | (students.generation > 1)]
-    ends = {}
-    for key, cells in group_rows(longer, "block", "teacher", "stop", "method", "student", "via"):
-        last = filter_rows(cells, generation=cells.generation.max())
-        if _is_end(last, longer):
-            ends[tuple(key.values())] = last
     lines = {}
-    for (block, teacher, stop, method, student, via), last in ends.items():
+    for (block, teacher, stop, method, student, via), last in _collect_ends(students).items():
         block_students = filter_rows(students, block=block, teacher=teacher, stop=stop)
         # Networks on the way have the student's length and number of images.
         axes = student.removeprefix(last.student_network.iloc[0])
@@ -100,6 +95,40 @@ def _collect_paths(frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]
     return [(method, list(nodes)) for method, nodes in lines][:MAX_PATHS]
 
 
+def _collect_ends(students: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
+    """Return the last students of the paths of more than one step.
+
+    Each by its block, teacher, stop, method, name and the networks on its way.
+    """
+    longer = students.loc[(students.via != "") | (students.generation > 1)]
+    ends = {}
+    for key, cells in group_rows(longer, "block", "teacher", "stop", "method", "student", "via"):
+        last = filter_rows(cells, generation=cells.generation.max())
+        if _is_end(last, longer):
+            ends[tuple(key.values())] = last
+    return ends
+
+
+def find_better_paths(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return in how many paths the last student is better and worse than after a single step."""
+    students = filter_rows(frame, kind="student")
+    differences = {}
+    for (_, teacher, stop, method, student, via), last in _collect_ends(students).items():
+        step = {"teacher": teacher, "stop": stop, "student": student, "via": "", "generation": 1}
+        single = filter_rows(students, method=method.split(PATH_SEPARATOR)[-1], **step)
+        single = single.drop_duplicates("seed")
+        if len(single):
+            path = (teacher, stop, method, student, via)  # several blocks may have it
+            differences[path] = get_series_by_seed(last) - get_series_by_seed(single)
+    better, worse = count_marks(differences.values())
+    if not differences:
+        return ""
+    count = format_count(len(differences), "path")
+    if not better and not worse:
+        return f"no difference to a single step can be told in {count}"
+    return f"better than a single step in {better}, worse in {worse} of {count}"
+
+
 def _is_end(last: pd.DataFrame, longer: pd.DataFrame) -> bool:
     """Return whether no longer path goes through this cell."""
     row = last.iloc[0]
@@ -125,4 +154,4 @@ def _format_error(errors: pd.Series) -> str:
     return f"{format_estimate(s.mean, s.half_width)} %" if s.n else "no result"
 
 
-FIGURE = FigureSpec("Chains and generations", 90, plot_paths)
+FIGURE = FigureSpec("Chains and generations", 90, plot_paths, find=find_better_paths)

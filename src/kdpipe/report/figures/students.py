@@ -1,5 +1,6 @@
 """Students and teachers against what an image costs them: which network to take at all."""
 
+import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 
 from kdpipe.analysis.contest import (
@@ -14,39 +15,24 @@ from kdpipe.analysis.dataframe import (
     select_label_trained_teachers,
 )
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption
+from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption, describe_best
 from kdpipe.report.format import format_si
-from kdpipe.stats.intervals import Summary, summarize
+from kdpipe.stats.intervals import summarize
 
 MIN_NETWORKS = 2  # networks: of one there is nothing to compare
 
-Points = list[tuple[str, float, Summary]]  # network, multiply-adds of an image, errors
+Networks = list[tuple[str, float, pd.Series]]  # name, multiply-adds of an image, errors by seed
 
 
-def plot_students(frame, curves) -> FigureWithCaption:
+def plot_students(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw every network from scratch, distilled and as a teacher."""
-    distilled: Points = []
-    for key, rows in group_rows(select_terminal_students(frame), "student"):
-        validation, test = pivot_option_errors(rows)
-        if (best := find_best_option(validation)) is not None:
-            errors = test[best].astype(float)
-            distilled.append((key["student"], rows.multiply_adds.max(), summarize(errors)))
-    scratch = _collect_points(filter_rows(frame, kind="scratch"), "student")
-    teachers = _collect_points(
-        filter_rows(select_label_trained_teachers(frame), kind="teacher", stop_kind="full"),
-        "teacher",
-    )
-    scratch_names = {
-        name for name, *_ in scratch
-    }  # as a teacher such a network is its run from scratch
     kinds = {
-        "scratch": scratch,
-        "taught": distilled,
-        "teacher": [item for item in teachers if item[0] not in scratch_names],
+        kind: [(name, cost, summarize(errors)) for name, cost, errors in networks]
+        for kind, networks in _collect_kinds(frame).items()
     }
     labels = {"scratch": "from scratch", "taught": "taught, as validation chose"}
     costs = {name: cost for points in kinds.values() for name, cost, _ in points}
-    if not distilled or len(costs) < MIN_NETWORKS:
+    if not kinds["taught"] or len(costs) < MIN_NETWORKS:
         return None
     figure, (axis,) = style.make_panels(1, width=3.4, height=4.2)
     for i, (kind, points) in enumerate(kinds.items()):
@@ -76,12 +62,41 @@ def plot_students(frame, curves) -> FigureWithCaption:
     )
 
 
-def _collect_points(rows, name: str) -> Points:
+def _collect_kinds(frame: pd.DataFrame) -> dict[str, Networks]:
+    """Return the networks from scratch, distilled as validation chose, and as teachers."""
+    distilled: Networks = []
+    for key, rows in group_rows(select_terminal_students(frame), "student"):
+        validation, test = pivot_option_errors(rows)
+        if (best := find_best_option(validation)) is not None:
+            errors = pd.Series(test[best]).astype(float)
+            distilled.append((key["student"], rows.multiply_adds.max(), errors))
+    scratch = _collect_networks(filter_rows(frame, kind="scratch"), "student")
+    teachers = _collect_networks(
+        filter_rows(select_label_trained_teachers(frame), kind="teacher", stop_kind="full"),
+        "teacher",
+    )
+    names = {name for name, *_ in scratch}  # as a teacher such a network is its run from scratch
+    others = [item for item in teachers if item[0] not in names]
+    return {"scratch": scratch, "taught": distilled, "teacher": others}
+
+
+def _collect_networks(rows: pd.DataFrame, name: str) -> Networks:
     """Return the networks that learned from labels, by the column that names them."""
     return [
-        (key[name], cell.multiply_adds.max(), summarize(get_series_by_seed(cell).astype(float)))
+        (key[name], cell.multiply_adds.max(), get_series_by_seed(cell).astype(float))
         for key, cell in group_rows(rows, name)
     ]
 
 
-FIGURE = FigureSpec("Networks against their price", 8, plot_students)
+def find_best_network(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return which network has the lowest error, if that can be told."""
+    suffixes = {"scratch": " from scratch", "taught": ", taught,", "teacher": ""}
+    errors = {
+        f"{name}{suffixes[kind]}": values
+        for kind, networks in _collect_kinds(frame).items()
+        for name, _, values in networks
+    }
+    return describe_best(errors, "network")
+
+
+FIGURE = FigureSpec("Networks against their price", 8, plot_students, find=find_best_network)

@@ -8,6 +8,7 @@ from kdpipe.analysis.teacher_quality import (
     MEASURE,
     MIN_CELLS,
     add_teacher_measure,
+    correlate_cells,
     select_taught_cells,
 )
 from kdpipe.report import style
@@ -17,23 +18,14 @@ from kdpipe.report.figure import (
     FigureSpec,
     FigureWithCaption,
     assign_teacher_styles,
+    describe_order,
 )
 from kdpipe.stats.intervals import summarize
 
 
 def plot_teacher_nll(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw a panel for each student that has four teachers and stops."""
-    try:
-        rows = select_taught_cells(frame)
-    except UntestableClaim:
-        return None
-    rows = add_teacher_measure(rows, frame, "val_nll")
-    rows = rows.loc[rows[MEASURE].notna() & rows.test_error.notna()]
-    students = [
-        (key["student"], cells)
-        for key, cells in group_rows(rows, "student")
-        if len(cells.drop_duplicates(["teacher", "stop"])) >= MIN_CELLS
-    ][:MAX_PANELS]
+    students = _select_students(frame)
     if not students:
         return None
     figure, axes = style.make_panels(len(students))
@@ -70,4 +62,31 @@ def plot_teacher_nll(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
     )
 
 
-FIGURE = FigureSpec("The teacher's NLL and its students' error", 72, plot_teacher_nll)
+def _select_students(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the students that have four teachers and stops, with these rows."""
+    try:
+        rows = select_taught_cells(frame)
+    except UntestableClaim:
+        return []
+    rows = add_teacher_measure(rows, frame, "val_nll")
+    rows = rows.loc[rows[MEASURE].notna() & rows.test_error.notna()]
+    return [
+        (key["student"], cells)
+        for key, cells in group_rows(rows, "student")
+        if len(cells.drop_duplicates(["teacher", "stop"])) >= MIN_CELLS
+    ][:MAX_PANELS]
+
+
+def find_order(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return of each student whether its errors have the order of its teachers' NLL."""
+    texts = []
+    for student, cells in _select_students(frame):
+        rhos, _ = correlate_cells(cells)
+        order = describe_order(rhos, "the error rises with it", "the error falls as it rises")
+        texts.append(f"for {student} {order}")
+    return "; ".join(texts)
+
+
+FIGURE = FigureSpec(
+    "The teacher's NLL and its students' error", 72, plot_teacher_nll, find=find_order
+)

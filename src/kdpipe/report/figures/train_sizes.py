@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.report.axis_figure import plot_axis
+from kdpipe.report.axis_figure import find_gains, plot_axis
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
 from kdpipe.report.training_axes import TRAIN_SIZES
 
@@ -12,4 +12,11 @@ def plot_train_sizes(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
     return plot_axis(frame, TRAIN_SIZES, "Each way of training, by its number of images.")
 
 
-FIGURE = FigureSpec("Error against the number of images", 7, plot_train_sizes)
+def find_train_sizes(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Return in how many comparisons distilling is better and worse."""
+    return find_gains(frame, TRAIN_SIZES, "with as many images")
+
+
+FIGURE = FigureSpec(
+    "Error against the number of images", 7, plot_train_sizes, find=find_train_sizes
+)

@@ -12,7 +12,7 @@ from kdpipe.analysis.dataframe import get_series_by_seed, group_rows
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR_LABEL, MAX_PANELS, FigureSpec, FigureWithCaption
-from kdpipe.report.format import format_si, format_stop
+from kdpipe.report.format import describe_price, format_si, format_stop
 from kdpipe.stats.intervals import Summary, summarize
 
 PRICE_LABELS = {
@@ -41,12 +41,7 @@ def plot_training_price(
     frame: pd.DataFrame, curves: pd.DataFrame, recommendations: Sequence[Recommendation] = ()
 ) -> FigureWithCaption:
     """Draw a row of two panels for each student: the price with and without its teachers."""
-    panels = []
-    for key, rows in group_rows(select_entrants(frame), "contest"):
-        points = _collect_points(key["contest"], rows, recommendations)
-        if len(points) > 1 and {point.side for point in points} == {"taught", "labels"}:
-            panels.append((key["contest"], points))
-    panels = panels[: MAX_PANELS // 2]
+    panels = _select_panels(frame, recommendations)
     if not panels:
         return None
     figure, axes = style.make_panels(2 * len(panels), width=3.8, height=3.4, across=2)
@@ -75,6 +70,18 @@ def plot_training_price(
         "teacher. The errors are on test; choices "
         "were made on validation. An error far above the others is cut off, with a note."
     )
+
+
+def _select_panels(
+    frame: pd.DataFrame, recommendations: Sequence[Recommendation]
+) -> list[tuple[str, list[Point]]]:
+    """Return the students that are trained on labels alone and taught, with their points."""
+    panels = []
+    for key, rows in group_rows(select_entrants(frame), "contest"):
+        points = _collect_points(key["contest"], rows, recommendations)
+        if len(points) > 1 and {point.side for point in points} == {"taught", "labels"}:
+            panels.append((key["contest"], points))
+    return panels[: MAX_PANELS // 2]
 
 
 def _collect_points(
@@ -188,6 +195,27 @@ def _select_front(points: list[Point], price: str) -> list[Point]:
     return front
 
 
+def find_answers(
+    frame: pd.DataFrame, curves: pd.DataFrame, recommendations: Sequence[Recommendation] = ()
+) -> str:
+    """Return which side ships of each student, and what the best distilled one costs."""
+    answers = {one.student: one for one in recommendations if one.is_settled}
+    texts = []
+    for student, _ in _select_panels(frame, recommendations):
+        answer = answers.get(student)
+        if answer is None or not (price := describe_price(answer.price_ratio)):
+            continue
+        if answer.side == "labels":
+            texts.append(f"labels alone ship for {student} (the best distilled one {price})")
+        else:
+            texts.append(f"a distilled one ships for {student} (it {price} as labels alone)")
+    return "; ".join(texts)
+
+
 FIGURE = FigureSpec(
-    "Error against the price of training", 3, plot_training_price, shows_recommendations=True
+    "Error against the price of training",
+    3,
+    plot_training_price,
+    shows_recommendations=True,
+    find=find_answers,
 )
