@@ -106,8 +106,8 @@ def propose_study(
                 f"weights: networks that start from ImageNet weights are usually much better with "
                 f"as few as {count}, but this machine has no weights (searched {folders}). With "
                 f"internet access, run {INSTALL_COMMANDS[0]} or {INSTALL_COMMANDS[1]}; then run "
-                "kdpipe init again with another file, --study FILE (and with --weights FILE, if the "
-                "weights are elsewhere)",
+                "kdpipe init again with another file, --study FILE (and with --weights FILE, if "
+                "the weights are elsewhere)",
             ],
         )
     path = scratch_path.with_name(f"{scratch_path.stem}-weights.yaml")
