@@ -665,16 +665,11 @@ def format_study(
         "live": "costs less here than a table of all views, which few epochs would use",
         "table": "of all views, once for each teacher: costs less here than live teachers",
     }
-    metric = {}
-    if card.counts and max(card.counts) >= UNBALANCED_RATIO * min(card.counts):
-        metric = {
-            "metric": "balanced  # the mean over classes: the largest has "
-            f"{max(card.counts):,} images, the smallest {min(card.counts):,}; top1: over images"
-        }
+    metric = choose_metric(card)
     rows = {
         "study": quote_yaml(source.name),
         "seeds": f"{list(range(1, sizes.seeds + 1))}  # three give an interval, five a narrow one",
-        **metric,
+        **({"metric": metric} if metric else {}),
         "data": "\n" + "\n".join(data_lines),
         "recipe": "\n".join(
             [
@@ -708,6 +703,22 @@ def format_study(
     ]
     return "\n".join(
         [*header, *(f"{key}:{_format_after_key(value)}" for key, value in rows.items()), ""]
+    )
+
+
+def choose_metric(card: DatasetCard) -> str:
+    """Return the metric of a study with a comment; empty for top-1, where classes are balanced.
+
+    Parameters
+    ----------
+    card : DatasetCard
+        The card of the images.
+    """
+    if not card.counts or max(card.counts) < UNBALANCED_RATIO * min(card.counts):
+        return ""
+    return (
+        f"balanced  # the mean over classes: the largest has {max(card.counts):,} images, the "
+        f"smallest {min(card.counts):,}; top1: over images"
     )
 
 

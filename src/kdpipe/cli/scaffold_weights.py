@@ -319,11 +319,13 @@ def format_study(
         for item in networks
     ]
     builds = [f"  {item.network}: {{build: {item.build}}}" for item in networks if item.build]
+    metric = scaffold.choose_metric(card)
     lines = [
         "# By kdpipe init. How good are networks that start from weights, and does a teacher help?",
         "# For a few hundred or thousand photographs try this before any training from scratch.",
         f"study: {quote(f'{source.name}-weights')}",
         "seeds: [1, 2, 3]",
+        *([f"metric: {metric}"] if metric else []),
         "data:",
         *(f"  {key}: {quote(value)}" for key, value in data.items()),
         *(["networks:", *builds] if builds else []),

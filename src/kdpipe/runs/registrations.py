@@ -164,6 +164,7 @@ def write_registered_verdicts(
         If the file cannot be read, or does not hold the claims that are registered.
     """
     registered = set(registration["claims"])
+    claims: list[dict[str, Any]] = []
     try:
         claims = json.loads(path.read_bytes())
         ids = {claim["id"] for claim in claims if "verdict" in claim}

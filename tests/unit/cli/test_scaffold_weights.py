@@ -51,8 +51,12 @@ def test_a_file_is_recognized_and_gets_a_study_of_its_own(capsys):
     torch.save(
         factory.build_named_model("wrn10-1", num_classes=7, in_channels=3).state_dict(), "mine.pt"
     )
+    for path in sorted(Path("pets/train/dog").iterdir())[6:]:
+        path.unlink()
     assert main(["init", "pets", "--weights", "mine.pt"]) == 0
     out = capsys.readouterr().out
+    for name in ("pets.yaml", "pets-weights.yaml"):  # a class has three times the other's images
+        assert load.load_study(name).metric == "balanced"
     assert "wrn10-1 (mine.pt, " in out and "100 ms for a step of 32" in out
     assert "next: kdpipe run pets-weights.yaml" in out and "or:   kdpipe run pets.yaml" in out
     study = load.load_study("pets-weights.yaml")

@@ -193,7 +193,7 @@ def _from_file(network: str, path: Path, file: Path) -> LocalWeights:
     """Return weights of a network that kdpipe knows by name."""
     registry.parse_name(network)
     source = PretrainedWeights(
-        network=network, weights=None, path=str(path), sha256=_hash_file(file)
+        network=network, weights=None, path=str(path), sha256=_hash_file(file), license=None
     )
     info = weights_info.load_weights_info(source)
     if info is None and network in registry.load_families()["torchvision"].suggest(""):
@@ -203,7 +203,7 @@ def _from_file(network: str, path: Path, file: Path) -> LocalWeights:
 
 def _torchvision_info(network: str, label: str) -> WeightsInfo | None:
     """Return the metadata of torchvision's weights."""
-    source = PretrainedWeights(network=network, weights=label, path=None, sha256=None)
+    source = PretrainedWeights(network=network, weights=label, path=None, sha256=None, license=None)
     return weights_info.load_weights_info(source)
 
 

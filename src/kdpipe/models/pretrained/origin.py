@@ -155,13 +155,14 @@ def _read_config(folder: Path, name: str) -> tuple[dict[str, str], tuple[dict, .
             license = content["pretrained_cfg"].get("license") or content.get("license")
         except READ_ERRORS:
             license = None
-        return ({"its config.json": license} if _is_license(license) else {}), (), name
+        stated = {"its config.json": str(license)} if _is_license(license) else {}
+        return stated, (), name
     try:
         config = kdpipe_export.read_export_config(folder)
     except KdpipeError:
         return {}, (), name
     license = config.get("license", NOT_STATED)
-    stated = {} if license == NOT_STATED else {"its config.json": license}
+    stated = {} if license == NOT_STATED else {"its config.json": str(license)}
     return stated, tuple(config.get("base_model", ())), f"the export of {config['run']}"
 
 
