@@ -51,7 +51,7 @@ from kdpipe.runs.spec import InitSpec
 from kdpipe.runs.store import Store
 from kdpipe.stats import replicates
 from kdpipe.stats.error_provenance import ErrorWithProvenance, ImageQuantity, Part
-from kdpipe.text import join_names
+from kdpipe.text import format_count, join_names
 from kdpipe.user_code import explain_renamed
 
 SPLITS = ("train", "val", "test")
@@ -604,6 +604,9 @@ LABEL_COLUMNS = (
     *("student", "method", "method_kind", "ensemble", "of", "run", "teacher_run", "status"),
     *("reason", "device", "torch", "code", "other_copy", "reading"),
 )
+# What the seeds of a cell have in common.
+CELL_COLUMNS = ("kind", "data", "teacher", "stop", "via", "student", "method", "ensemble")
+CELL_COLUMNS += ("length", "teacher_length", "train_size", "teacher_train_size")
 LOSS_COLUMNS = tuple(
     f"{split}_{loss}"
     for loss in ("nll", "kl", "cross_entropy")
@@ -1062,6 +1065,34 @@ def _find_mixed_objects(codes: Iterable[str]) -> list[str]:
             path, _, digests = item.partition(" ")
             versions.setdefault(path, set()).update(digests.split(", then "))
     return sorted(path for path, digests in versions.items() if len(digests) > 1)
+
+
+def describe_mixed_code(frame: pd.DataFrame) -> str:
+    """Return which custom networks and terms were edited between runs, and how many cells mix.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The frame of `build_results_frame`.
+
+    Returns
+    -------
+    str
+        One or two sentences; empty if each network and term had one version.
+    """
+    if "code" not in frame:
+        return ""
+    rows = frame[frame["code"].fillna("") != ""]
+    if not (objects := _find_mixed_objects(rows["code"])):
+        return ""
+    labels = [name for name in CELL_COLUMNS if name in rows]
+    cells = [cell for _, cell in rows.groupby(labels, dropna=False, sort=False)]
+    n_mixed = sum(bool(_find_mixed_objects(cell["code"])) for cell in cells)
+    return (
+        f"The code of {join_names(objects)} was edited between runs: {n_mixed:,} of "
+        f"{format_count(len(cells), 'cell')} mix{'es' * (n_mixed == 1)} its versions. The column "
+        "code of results.csv lists the version of each run."
+    )
 
 
 def add_path_label(key: dict) -> dict:

@@ -170,6 +170,8 @@ class ReportContext:
         Custom tables and figures that failed, and why.
     missing_eval_points : str
         What has no best evaluation point, or no more than its numbers.
+    mixed_code : str
+        Which custom code was edited between runs; may be empty.
     weight_paths : dict
         By student, the file of the weights to ship.
     search_headline : str
@@ -205,6 +207,7 @@ class ReportContext:
     curves: list[tuple[str, Markup]] = field(default_factory=list)
     plugin_errors: list[str] = field(default_factory=list)
     missing_eval_points: str = ""
+    mixed_code: str = ""
     weight_paths: dict[str, str] = field(default_factory=dict)
     search_headline: str = ""
     search_sentences: list[str] = field(default_factory=list)
@@ -512,6 +515,7 @@ def render_markdown(report: ReportContext) -> str:
     parts += [escape_markdown(report.teacher_text), escape_markdown(describe_scratch(report.plan))]
     parts += [escape_markdown(text) for text in describe_licenses(report.plan)]
     parts += [escape_markdown(" ".join(report.search_sentences))]
+    parts += [escape_markdown(report.mixed_code)]
     parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.registration_lines)]
     if report.pairs_table is not None:
         lines = [f"- {escape_markdown(line)}" for line in _describe_undecided(report)]

@@ -252,6 +252,7 @@ def collect_context(
             store,
             None if blinding_reason else claim.verdicts_to_json(results["verdicts"]),
         ),
+        mixed_code=dataframe.describe_mixed_code(frame),
         curves=page.draw_curves(curves),
         teacher_rounding=_describe_rounding(plan, records),
         missing_eval_points=eval_point.describe_missing_eval_points(frame, error_masks),

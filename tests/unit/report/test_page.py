@@ -1,6 +1,7 @@
 """What the page of a report says once, embeds, and explains."""
 
 import base64
+import dataclasses
 import html
 import re
 
@@ -9,6 +10,7 @@ import pytest
 from helpers.snakemake_sandbox import ROOT
 from helpers.synthetic_study import made_store
 
+from kdpipe.analysis.dataframe import describe_mixed_code
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
 from kdpipe.report import page
@@ -33,9 +35,30 @@ def rendered(made, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tables(made):
+def report(made):
+    return collect_context(*made, has_figures=False)[0]
+
+
+@pytest.fixture(scope="module")
+def tables(report):
     """All tables, as `kdpipe report --row` has them."""
-    return page.list_tables(collect_context(*made, has_figures=False)[0])
+    return page.list_tables(report)
+
+
+def test_an_edit_of_custom_code_between_runs_is_stated_without_any_table(report):
+    """At the top: a study need not ask for the tables whose notes name each cell."""
+    assert report.mixed_code == ""
+    frame = report.frame.assign(code="own.small 1")
+    assert describe_mixed_code(frame) == ""
+    (name, *_), *_ = frame.loc[frame.kind == "scratch", ["run", "seed"]].to_numpy().tolist()
+    frame.loc[frame.run == name, "code"] = "own.small 2"
+    text = describe_mixed_code(frame)
+    assert text.startswith("The code of own.small was edited between runs: 2 of ")
+    assert "cells mix its versions" in text
+    edited = dataclasses.replace(report, mixed_code=text)
+    for rendered in (page.render_markdown(edited), page.render_html(edited, {})):
+        body = rendered[rendered.index("What to ship") :]
+        assert text in body[: body.index("compared with")]
 
 
 def test_the_csv_of_each_table_is_part_of_the_page(rendered):

@@ -504,6 +504,11 @@ def test_each_record_says_what_it_was_made_with(folder, store):
     cell = cell[(cell.kind == "scratch") & (cell.student == "small")]
     assert "mixes versions of code: mine.small" in dataframe.describe_gaps(cell)
     assert "code" not in dataframe.describe_gaps(cell[cell.seed == 0])
+    assert dataframe.describe_mixed_code(frame[frame.student == "small"]) == (
+        "The code of mine.small was edited between runs: 1 of 1 cell mixes its versions. The "
+        "column code of results.csv lists the version of each run."
+    )
+    assert dataframe.describe_mixed_code(frame[frame.seed == 0]) == ""
 
 
 def test_a_resumed_run_says_of_both_sessions(tmp_path):
