@@ -63,7 +63,7 @@ def compute_digest(plan: Plan, store: Store) -> str:
             content = records.get(name) or status.find_missing_reason(item, plan, store, damaged)[1]
             checksum.update(json.dumps([name, content], sort_keys=True).encode())
     for path in paths.find_custom_files([*plan.study.tables, *plan.study.figures], plan.study.code):
-        checksum.update(path.read_bytes())
+        checksum.update(read_regular_file(path))
     if (kept := registration.load_kept_verdicts(plan, store)) is not None:
         checksum.update(json.dumps(kept.claims, sort_keys=True).encode())
     return checksum.hexdigest()
@@ -106,7 +106,7 @@ def compute_inputs_digest(plan: Plan, store: Store, study_file: str, digest: str
             names = records.get(name, {}).get("files", {})
             inputs += [file for file in names if (store.root / kind / name / file).exists()]
     with contextlib.suppress(FileNotFoundError):
-        inputs.append(hashlib.sha256(store.archive_path.read_bytes()).hexdigest())
+        inputs.append(hashlib.sha256(read_regular_file(store.archive_path)).hexdigest())
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
