@@ -46,3 +46,7 @@ class DivergedError(Exception):
 
 class InterruptedRun(Exception):
     """A run that SIGTERM has ended, its state saved: exit code 75, to be started again."""
+
+
+class NotRegularFileError(OSError):
+    """A FIFO, a device or a folder in the place of a file, which is not opened."""

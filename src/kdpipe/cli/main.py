@@ -13,7 +13,7 @@ import sys
 
 from kdpipe import __version__, registry
 from kdpipe.cli.command import Command
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, NotRegularFileError
 from kdpipe.jobs import parent_watchdog
 from kdpipe.text import escape, escape_lines
 
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in SYSTEM_ERRORS:
+        if error.errno not in SYSTEM_ERRORS and not isinstance(error, NotRegularFileError):
             raise
         name = escape(error.filename or "a file")
         print(f"kdpipe: {name}: {error.strerror}", file=sys.stderr)

@@ -38,7 +38,7 @@ from kdpipe.data.imagefolder import class_folders, reader
 from kdpipe.errors import DataError
 from kdpipe.json_types import JsonObject, is_object
 from kdpipe.runs import store
-from kdpipe.runs.files import READ_ERRORS, write_json, write_npy
+from kdpipe.runs.files import READ_ERRORS, map_npy, read_regular_file, write_json, write_npy
 from kdpipe.runs.spec import DataSpec
 from kdpipe.text import escape, join_names
 
@@ -82,8 +82,7 @@ class ImageFiles:
     def open_index(self) -> tuple[np.ndarray, np.ndarray]:
         """Return paths and sizes of the whole part, memory-mapped, so that workers share them."""
         paths, sizes = (
-            np.load(self.index_dir / f"{self.part}_{kind}.npy", mmap_mode="r")
-            for kind in ("paths", "sizes")
+            map_npy(self.index_dir / f"{self.part}_{kind}.npy") for kind in ("paths", "sizes")
         )
         return paths, sizes
 
@@ -295,8 +294,8 @@ def memmap_array(label: str, name: str, folder: Path) -> np.ndarray:
     """
     path = folder / f"{name}.npy"
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        memoryview(array)  # raises for a type that has only a size
+        array = map_npy(path)
+        _ = array.data  # raises for a type that has only a size
     except Exception as error:  # numpy evaluates a header as Python: any exception is possible
         missing = isinstance(error, FileNotFoundError)
         # Not numpy's message: it treats unknown content as a pickle, and advises to load it.
@@ -386,7 +385,7 @@ def _find_statistics_mismatches(card: cards.DatasetCard, arrays: Arrays, path: P
 def read_notes(folder: Path) -> JsonObject:
     """Return the content of the card file of prepared arrays; empty if it cannot be read."""
     with contextlib.suppress(*READ_ERRORS):
-        content = json.loads((folder / "card.json").read_bytes())
+        content = json.loads(read_regular_file(folder / "card.json"))
         return content if is_object(content) else {}
     return {}
 

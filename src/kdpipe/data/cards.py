@@ -33,6 +33,7 @@ from kdpipe.data.config import CardOptions, DataConfig
 from kdpipe.errors import DataError
 from kdpipe.hashing import REVISIONS
 from kdpipe.pydantic_base import SHA256_PATTERN, ChannelCount, Share, StrictModel
+from kdpipe.runs.files import read_regular_file
 from kdpipe.text import dotted_path, format_value, format_write_command
 
 DATASETS_PACKAGE = "kdpipe.data.datasets"
@@ -410,8 +411,7 @@ def read_card_json(path: Path) -> tuple[dict, bytes]:
     OSError, ValueError, RecursionError
         If the file cannot be read or is not a JSON object.
     """
-    with path.open("rb") as file:
-        data = file.read(MAX_CARD_BYTES)
+    data = read_regular_file(path, MAX_CARD_BYTES)
     content = json.loads(data)
     if not isinstance(content, dict):
         raise ValueError(f"{format_value(content)} is not a mapping")

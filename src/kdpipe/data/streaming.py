@@ -37,6 +37,7 @@ from kdpipe.data.imagefolder import decoding
 from kdpipe.data.splits import Split, Subset
 from kdpipe.data.views import IDENTITY_VIEWS, Views
 from kdpipe.errors import DataError
+from kdpipe.runs.files import read_regular_file
 
 # Workers are forked from a server that has imported torch and nothing else: no CUDA, no locks, no
 # signal handlers.
@@ -336,7 +337,7 @@ class _DecodingDataset(Dataset):
         row = int(self.files.indices[index])
         path = self.files.root / os.fsdecode(bytes(paths[row]))
         try:
-            content = path.read_bytes()
+            content = read_regular_file(path)
         except OSError as error:
             raise DataError(
                 f"{path} was indexed but can no longer be read ({error.strerror}): restore it, or "

@@ -19,7 +19,7 @@ from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile, sele
 from kdpipe.plan.estimate import get_cache_path, get_library_version
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs import records
-from kdpipe.runs.files import READ_ERRORS, write_json
+from kdpipe.runs.files import READ_ERRORS, read_regular_file, write_json
 from kdpipe.runs.store import Store
 
 CACHE_FILE = "exports.json"
@@ -108,7 +108,7 @@ def require_fit(
 def _load_entries() -> dict[str, Any]:
     """Return the entries of the cache that can be read."""
     try:
-        entries = json.loads(get_cache_path(CACHE_FILE).read_bytes())
+        entries = json.loads(read_regular_file(get_cache_path(CACHE_FILE)))
         return {key: entry for key, entry in entries.items() if _from_json(entry, 0)}
     except READ_ERRORS:
         return {}

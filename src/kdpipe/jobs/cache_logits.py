@@ -13,6 +13,7 @@ from kdpipe.jobs import validate
 from kdpipe.jobs.run_record import record_failures
 from kdpipe.runs import ownership, records, upstream
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
+from kdpipe.runs.files import read_regular_file
 from kdpipe.runs.ownership import CACHE_INFO_FILE, STUDENTS_FOLDER
 from kdpipe.runs.spec import LogitCacheSpec
 from kdpipe.runs.store import Store, is_running, lock_run_folder
@@ -53,7 +54,7 @@ def cache_logits(
             (build_folder / STUDENTS_FOLDER).mkdir(exist_ok=True)
             (build_folder / STUDENTS_FOLDER / student).touch()
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            info = json.loads((store.logit_cache(name) / CACHE_INFO_FILE).read_bytes())
+            info = json.loads(read_regular_file(store.logit_cache(name) / CACHE_INFO_FILE))
             weights = upstream.list_parent_checksums(spec.members, store)[0]["sha256"]
             if info["digest"] == digest and info["weights"] == weights:
                 for path in ownership.list_orphans(build_folder, "tables"):
@@ -63,7 +64,7 @@ def cache_logits(
             from kdpipe.training.teachers import cached  # torch has to find the leased GPU
 
             folder = cached.build_logit_cache(spec, store, options)
-        info = json.loads((folder / CACHE_INFO_FILE).read_bytes())
+        info = json.loads(read_regular_file(folder / CACHE_INFO_FILE))
     rounding = info.get(records.ROUNDING_KEY)
     return f"{name}: made" + (f"; {records.format_rounding(rounding)}" if rounding else "")
 

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from kdpipe.errors import InterruptedRun, KdpipeError
 from kdpipe.jobs import parent_watchdog
 from kdpipe.pydantic_base import StrictModel
-from kdpipe.runs.files import write_bytes
+from kdpipe.runs.files import read_regular_file, write_bytes
 from kdpipe.runs.store import Store
 from kdpipe.text import dotted_path, format_count
 
@@ -73,7 +73,7 @@ def read_pack(path: Path) -> PackFile:
         If it is missing or not such a file.
     """
     try:
-        return PackFile.model_validate_json(path.read_bytes())
+        return PackFile.model_validate_json(read_regular_file(path))
     except FileNotFoundError:
         raise KdpipeError(
             f"{path} is missing: the study was started again since, and that start makes its runs"

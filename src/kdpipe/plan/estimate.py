@@ -38,7 +38,7 @@ from kdpipe.plan.resources import (
     format_size,
     uses_ema,
 )
-from kdpipe.runs.files import READ_ERRORS, write_json
+from kdpipe.runs.files import READ_ERRORS, read_regular_file, write_json
 from kdpipe.runs.recipe import enabled_mixes
 from kdpipe.runs.spec import RunSpec
 
@@ -160,7 +160,7 @@ def load_speeds() -> dict[str, Speed]:
         Speeds by key; empty if the file cannot be read.
     """
     try:
-        speeds = json.loads(get_cache_path(SPEEDS_FILE).read_bytes())
+        speeds = json.loads(read_regular_file(get_cache_path(SPEEDS_FILE)))
         return {key: Speed(**fields) for key, fields in speeds.items() if _is_valid_speed(fields)}
     except READ_ERRORS:
         return {}

@@ -14,7 +14,7 @@ from typing import Any
 from kdpipe import hashing
 from kdpipe.errors import StoreError
 from kdpipe.json_types import JsonObject
-from kdpipe.runs.files import READ_ERRORS, write_json
+from kdpipe.runs.files import READ_ERRORS, read_regular_file, write_json
 from kdpipe.runs.store import Store
 
 COPIES_FILE = "copies.json"
@@ -38,7 +38,7 @@ def read_copies(store: Store) -> Copies:
     """
     path = copies_path(store)
     try:
-        content: JsonObject = dict(json.loads(path.read_bytes()))
+        content: JsonObject = dict(json.loads(read_regular_file(path)))
         if content != hashing.add_checksum(content):
             raise ValueError
         return {digest: set(checksums) for digest, checksums in content["copies"].items()}

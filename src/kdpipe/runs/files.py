@@ -19,9 +19,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypedDict, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast
 
-from kdpipe.errors import StoreError
+from kdpipe.errors import NotRegularFileError, StoreError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,7 +199,7 @@ def place_file(source: Path, target: Path) -> None:
         try:
             os.link(source, temporary)
         except OSError:  # another file system, or one without links
-            with open(source, "rb") as original, open(temporary, "wb") as copy:
+            with open_regular_file(source) as original, open(temporary, "wb") as copy:
                 shutil.copyfileobj(original, copy, 1 << 20)
                 copy.flush()
                 os.fsync(copy.fileno())
@@ -269,6 +269,7 @@ def read_arrays(path: Path, file_info: FileInfo | None = None) -> tuple[Arrays, 
     try:
         if file_info is not None and compute_file_info(path) != file_info:
             raise ValueError(MISMATCH_TEXT)
+        open_regular_file(path).close()
         opened = cast("AbstractContextManager[_ArrayFile]", safe_open(path, framework="numpy"))
         with opened as file:
             header = json.loads((file.metadata() or {})["kdpipe"])
@@ -292,7 +293,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
     Nothing is verified: a file that is damaged or not kdpipe's raises one of `READ_ERRORS`.
     """
-    with open(path, "rb") as file:
+    with open_regular_file(path) as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(min(length, os.fstat(file.fileno()).st_size)))
     return json.loads(header["__metadata__"]["kdpipe"])["about"]
@@ -309,8 +310,7 @@ def read_existing(path: Path) -> bytes:
         If it cannot be read.
     """
     try:
-        with open_regular_file(path) as file:
-            return file.read()
+        return read_regular_file(path)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -327,14 +327,30 @@ def open_regular_file(path: str | os.PathLike[str]) -> io.BufferedReader:
     OSError
         If it cannot be opened, or is not a regular file.
     """
-    error = OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise error
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.fdopen(_open_regular(path, os.O_RDONLY), "rb")
+
+
+def open_lock_file(path: Path) -> io.FileIO:
+    """Open the file of a lock, which is created if there is none.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is not a regular file.
+    """
+    return io.FileIO(_open_regular(path, os.O_WRONLY | os.O_CREAT), "w")
+
+
+def _open_regular(path: str | os.PathLike[str], flags: int) -> int:
+    error = NotRegularFileError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise error
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise error
-    return os.fdopen(descriptor, "rb")
+    return descriptor
 
 
 def hash_regular_file(path: str | os.PathLike[str]) -> str:
@@ -343,20 +359,40 @@ def hash_regular_file(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_regular_file(path: Path, max_bytes: int) -> bytes:
+def read_regular_file(path: Path, max_bytes: int | None = None) -> bytes:
     """Return the content of a regular file.
 
     Raises
     ------
     OSError
-        If it cannot be read, is not a regular file, or has more than `max_bytes`.
+        If it cannot be read, is not a regular file, or has more than `max_bytes` (None: any size).
     """
     with open_regular_file(path) as file:
+        if max_bytes is None:
+            return file.read()
         size = os.fstat(file.fileno()).st_size
         content = file.read(size + 1) if size <= max_bytes else b""
     if max(size, len(content)) > max_bytes:
         raise OSError(errno.EFBIG, f"it has more than {max_bytes:,} bytes", str(path))
     return content
+
+
+def map_npy(path: Path, mode: Literal["r", "c"] = "r") -> "np.ndarray":
+    """Return the array of a .npy file, memory-mapped.
+
+    NumPy evaluates a header as Python text, so a damaged file may raise any exception.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    mode : {"r", "c"}
+        Read-only, or with changes that stay in memory.
+    """
+    import numpy as np
+
+    open_regular_file(path).close()
+    return np.load(path, mmap_mode=mode, allow_pickle=False)
 
 
 def read_bytes(path: Path, file_info: FileInfo) -> bytes:
@@ -377,7 +413,7 @@ def read_bytes(path: Path, file_info: FileInfo) -> bytes:
 
 def compute_file_info(path: Path) -> FileInfo:
     """Return the size and SHA-256 of a file, as a record lists them."""
-    with open(path, "rb") as file:
+    with open_regular_file(path) as file:
         return {
             "bytes": os.fstat(file.fileno()).st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),

@@ -19,7 +19,7 @@ from kdpipe import hashing
 from kdpipe.errors import KdpipeError
 from kdpipe.json_types import JsonObject
 from kdpipe.runs import registrations
-from kdpipe.runs.files import write_json
+from kdpipe.runs.files import read_regular_file, write_json
 from kdpipe.runs.records import RECORD_KINDS
 from kdpipe.runs.store import Store
 from kdpipe.text import join_names
@@ -44,7 +44,7 @@ def read_looks(study: str, store: Store) -> JsonObject | None:
     if not path.exists():
         return None
     try:
-        log: Any = json.loads(path.read_bytes())
+        log: Any = json.loads(read_regular_file(path))
         is_intact = hashing.add_checksum(log) == log and log["study"] == study
     except OSError as error:
         raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None

@@ -44,7 +44,7 @@ from kdpipe import hashing
 from kdpipe.errors import StoreError
 from kdpipe.json_types import is_list, is_object
 from kdpipe.runs import run_folder
-from kdpipe.runs.files import FileInfo, open_regular_file, read_existing, write_bytes
+from kdpipe.runs.files import FileInfo, read_existing, read_regular_file, write_bytes
 from kdpipe.runs.run_folder import RECORD_COPY_FILE, RECORD_FILE
 
 # The last key of a record is the SHA-256 of the text before it.
@@ -172,8 +172,7 @@ def read_record(
     """
     path = folder / filename
     try:
-        with open_regular_file(path) as file:
-            data = file.read()
+        data = read_regular_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -264,7 +263,7 @@ def restore_record(folder: Path, filename: str) -> bool:
     with contextlib.suppress(StoreError, OSError):
         record = read_record(folder, None, other_filename)
         if record is not None and has_matching_name(record, folder.name):
-            write_bytes(folder / filename, (folder / other_filename).read_bytes())
+            write_bytes(folder / filename, read_regular_file(folder / other_filename))
             return True
     return False
 

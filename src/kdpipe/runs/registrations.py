@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.errors import KdpipeError
-from kdpipe.runs.files import write_bytes
+from kdpipe.runs.files import read_regular_file, write_bytes
 from kdpipe.runs.records import RECORD_KINDS
 from kdpipe.runs.store import Store
 
@@ -66,7 +66,7 @@ def copy_registration(path: Path, study: str, store: Store) -> None:
     """Copy the registration of a study into a results folder, unless one exists there."""
     target = registration_path(study, store)
     if not target.exists():
-        write_bytes(target, path.read_bytes())
+        write_bytes(target, read_regular_file(path))
 
 
 def read_registration(path: Path) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def read_registration(path: Path) -> dict[str, Any]:
         If it is not as `kdpipe register` wrote it.
     """
     try:
-        registration = json.loads(path.read_bytes())
+        registration = json.loads(read_regular_file(path))
         is_intact = registration.pop("sha256") == compute_registration_digest(
             registration
         ) and registration["format"] in (FORMAT_WITHOUT_NAMES, REGISTRATION_FORMAT)
@@ -120,7 +120,7 @@ def load_registered_verdicts(
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular_file(path))
         registered = content["registration"]
         verdicts = RegisteredVerdicts(
             content["rules"], content["seeds"], content["commit"], list(content["claims"])
@@ -195,7 +195,7 @@ def copy_registered_verdicts(registration: dict[str, Any], store: Store, target:
     if load_registered_verdicts(registration, store) is not None:
         path = registered_verdicts_path(registration, target)
         if not path.exists():
-            write_bytes(path, registered_verdicts_path(registration, store).read_bytes())
+            write_bytes(path, read_regular_file(registered_verdicts_path(registration, store)))
 
 
 def find_registration_errors(store: Store) -> Iterator[str]:

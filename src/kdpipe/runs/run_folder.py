@@ -8,7 +8,7 @@ finished run must not be lost when one more checkpoint is requested.
 
 from pathlib import Path
 
-from kdpipe.runs.files import find_temporary_files
+from kdpipe.runs.files import find_temporary_files, read_regular_file
 
 RECORD_FILE = "record.json"
 RECORD_COPY_FILE = ".record.json"
@@ -36,7 +36,7 @@ def curve_path(folder: Path) -> Path:
 def read_locked_name(folder: Path) -> str | None:
     """Return the name of a folder when its lock was last held, or None if that is unknown."""
     try:
-        return (folder / LOCK_FILE).read_text("utf-8") or None
+        return read_regular_file(folder / LOCK_FILE).decode() or None
     except (OSError, ValueError):
         return None
 

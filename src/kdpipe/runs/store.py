@@ -7,17 +7,18 @@ report can be rendered.
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from kdpipe.errors import MissingRunError, StoreError
 from kdpipe.json_types import JsonObject
 from kdpipe.runs import records, run_folder
-from kdpipe.runs.files import read_bytes
+from kdpipe.runs.files import open_lock_file, open_regular_file, read_bytes, read_regular_file
 from kdpipe.runs.records import EvalPoint
 
 # In a folder of records of kdpipe 0.1, which this version does not read.
@@ -239,7 +240,7 @@ class Store:
         """Return why the last attempt of a job failed; None if it did not."""
         path = run_folder.failure_path(self.root / kind / name)
         try:
-            return str(json.loads(path.read_bytes())["reason"])
+            return str(json.loads(read_regular_file(path))["reason"])
         except FileNotFoundError:
             pass
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
@@ -312,7 +313,7 @@ def lock_run_folder(folder: Path) -> Generator[None, None, None]:
     path = folder / run_folder.LOCK_FILE
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
+        with open_lock_file(path) as file:
             _acquire_lock(file, folder)
             # Its last holder may have removed the folder: then this file locks nothing.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -321,14 +322,14 @@ def lock_run_folder(folder: Path) -> Generator[None, None, None]:
                 return
 
 
-def _write_lock_owner(file: IO[str], folder: Path) -> None:
+def _write_lock_owner(file: io.FileIO, folder: Path) -> None:
     """Write the name of the folder into its lock, to know an unfinished run that was moved."""
     with contextlib.suppress(OSError):  # a full disk, reported when the job writes
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), folder.name.encode())
 
 
-def _acquire_lock(file: IO[str], folder: Path) -> None:
+def _acquire_lock(file: io.FileIO, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -367,7 +368,7 @@ def lock_published_folder(folder: Path) -> Generator[None, None, None]:
 def is_running(folder: Path) -> bool:
     """Return whether a process holds the lock of a run."""
     try:
-        with open(folder / run_folder.LOCK_FILE, "rb") as file:
+        with open_regular_file(folder / run_folder.LOCK_FILE) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -19,7 +19,7 @@ from kdpipe.plan.estimate import CostModel, Estimate, Pace
 from kdpipe.plan.labels import label_nodes, replace_names
 from kdpipe.plan.nodes import LogitCache, Node, Plan, Run
 from kdpipe.runs import records, run_folder
-from kdpipe.runs.files import READ_ERRORS
+from kdpipe.runs.files import READ_ERRORS, read_regular_file
 from kdpipe.runs.store import Store, is_running
 
 QUEUED = "queued"  # activity of a job that another machine has not begun
@@ -67,7 +67,7 @@ def read_curve(folder: Path) -> list[dict]:
 
 
 def _read_progress_file(folder: Path) -> dict[str, Any]:
-    return json.loads(run_folder.progress_path(folder).read_bytes())
+    return json.loads(read_regular_file(run_folder.progress_path(folder)))
 
 
 def get_job_folder(node: Node, store: Store) -> Path:

@@ -5,6 +5,7 @@ torch.
 """
 
 import csv
+import io
 import os
 import shlex
 import sys
@@ -21,6 +22,7 @@ from kdpipe.plan import estimate, share, status
 from kdpipe.plan.labels import label_nodes, replace_names
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.render import format_run_count
+from kdpipe.runs.files import open_regular_file
 from kdpipe.runs.integrity import data_drift
 from kdpipe.runs.store import Store, is_running
 from kdpipe.text import format_count, join_names, shorten_line
@@ -165,7 +167,7 @@ def find_renamed_reports(plan: Plan, reports: Path) -> list[str]:
         if path.parent.name == plan.study.study:
             continue
         try:
-            with path.open(newline="", encoding="utf-8") as file:
+            with io.TextIOWrapper(open_regular_file(path), "utf-8", newline="") as file:
                 report_names = {row.get("run") for row in csv.DictReader(file)}
         except (OSError, ValueError, csv.Error):
             continue

@@ -34,7 +34,7 @@ from kdpipe.plan.nodes import (
     Run,
     collect_with_ancestors,
 )
-from kdpipe.runs.files import READ_ERRORS, write_json
+from kdpipe.runs.files import READ_ERRORS, read_regular_file, write_json
 from kdpipe.runs.store import Store
 
 Job = Run | LogitCache
@@ -775,7 +775,7 @@ def copy_journals(source: Store, target: Store) -> Iterator[str]:
 def _read_round(path: Path) -> dict:
     """Read the file of a decision."""
     try:
-        content = dict(json.loads(path.read_bytes()))
+        content = dict(json.loads(read_regular_file(path)))
         if path.is_symlink() or content.keys() - {"seal"} != ROUND_KEYS:
             raise ValueError
         if "seal" in content and content != hashing.add_checksum(content):

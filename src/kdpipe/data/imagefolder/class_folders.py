@@ -28,6 +28,7 @@ from kdpipe.data.cards import MAX_ARRAY_BYTES
 from kdpipe.data.imagefolder import decoding
 from kdpipe.data.imagefolder.decoding import ImageHeader
 from kdpipe.errors import DataError
+from kdpipe.runs.files import open_regular_file
 from kdpipe.text import escape, format_count, join_names
 
 HEAD_BYTES = 2**16  # of a file: files of one size that share them are copies
@@ -463,7 +464,7 @@ def split_equally(by_class: FilesByClass, share: float) -> np.ndarray:
 
 def hash_head(file: Path) -> bytes:
     """Return the digest of the beginning of a file: files of one size that share it are copies."""
-    with file.open("rb") as stream:
+    with open_regular_file(file) as stream:
         return hashlib.sha256(stream.read(HEAD_BYTES)).digest()
 
 

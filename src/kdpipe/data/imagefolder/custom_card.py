@@ -35,7 +35,7 @@ from kdpipe.data.imagefolder import class_folders, reader
 from kdpipe.data.imagefolder.class_folders import FolderListing, raise_errors
 from kdpipe.data.imagefolder.reader import build_arrays
 from kdpipe.errors import DataError
-from kdpipe.runs.files import READ_ERRORS, compute_file_info, write_json
+from kdpipe.runs.files import READ_ERRORS, compute_file_info, read_regular_file, write_json
 from kdpipe.text import escape, join_names
 
 SAMPLE_SIZE = 1000  # training images that mean and std of streamed images are measured on
@@ -495,7 +495,7 @@ def _stat_file(file: Path) -> list[int]:
 def _read_snapshot(snapshot: FileSnapshot) -> tuple[FileStats, bool]:
     """Read the file of a snapshot, and return whether it is of the present card."""
     with contextlib.suppress(*READ_ERRORS):
-        content = json.loads(get_snapshot_path(snapshot.card_file).read_bytes())
+        content = json.loads(read_regular_file(get_snapshot_path(snapshot.card_file)))
         if content["card"] == snapshot.sha256:
             return dict(content["files"]), content.get("said") == snapshot.card_digest
     return {}, False

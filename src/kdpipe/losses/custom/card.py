@@ -18,7 +18,7 @@ from kdpipe import hashing, user_code
 from kdpipe.errors import KdpipeError
 from kdpipe.losses.base import FEATURE_REQUIREMENTS
 from kdpipe.pydantic_base import DOTTED_PATTERN
-from kdpipe.runs.files import READ_ERRORS
+from kdpipe.runs.files import READ_ERRORS, read_regular_file
 from kdpipe.text import did_you_mean, format_value, format_write_command, join_names
 
 PLAIN_NAME = r"[a-z][a-z0-9_]{0,19}"
@@ -179,8 +179,7 @@ def read_term_card(path: Path, hint: str, require_seal: bool = True) -> TermCard
         If the file is not a card, or was edited by hand.
     """
     try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(2**20))
+        content = json.loads(read_regular_file(path, 2**20))
         if require_seal and "seal" not in content:
             raise ValueError("it has no checksum: an earlier version wrote it")
         if "seal" in content and content != hashing.add_checksum(content):

@@ -22,7 +22,7 @@ from kdpipe import hashing, user_code
 from kdpipe.errors import KdpipeError
 from kdpipe.models import memory_format
 from kdpipe.models.config import CustomModelConfig
-from kdpipe.runs.files import READ_ERRORS
+from kdpipe.runs.files import READ_ERRORS, read_regular_file
 from kdpipe.runs.spec import ModelSpec
 from kdpipe.text import format_write_command
 
@@ -207,8 +207,7 @@ def read_card(path: Path, hint: str, require_seal: bool = True) -> ModelInfo:
         If the file is not a card, or was edited by hand.
     """
     try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(2**24))
+        content = json.loads(read_regular_file(path, 2**24))
         for key, description in LATER_KEYS.items():
             if isinstance(content, dict) and key not in content:
                 raise ValueError(f"of this version: it lacks {description}")

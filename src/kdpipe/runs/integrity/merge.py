@@ -25,7 +25,9 @@ from kdpipe.runs.files import (
     FileInfo,
     compute_file_info,
     find_damaged_file,
+    open_regular_file,
     place_file,
+    read_regular_file,
     write_bytes,
 )
 from kdpipe.runs.integrity import archive, bucket
@@ -119,7 +121,8 @@ def _require_idle(store: Store) -> None:
                     "merged"
                 )
     lock_path = store.root.absolute().parent / HEAD_LOCK_FILE
-    with contextlib.suppress(FileNotFoundError, PermissionError), open(lock_path, "rb") as file:
+    # None, not one of kdpipe, or a file system without locks: nothing is known to run.
+    with contextlib.suppress(OSError), open_regular_file(lock_path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -127,8 +130,6 @@ def _require_idle(store: Store) -> None:
                 f"{store.root}: a study runs in {lock_path.parents[1]}: wait for it to end, or "
                 "stop it; nothing was merged"
             ) from None
-        except OSError:  # a file system without locks
-            pass
 
 
 def _merge_source(source: Store, target: Store) -> MergeSummary:
@@ -345,7 +346,7 @@ def _merge_registrations(source: Store, target: Store) -> None:
         study = str(content["study"])
         own_path = registrations.registration_path(study, target)
         if not own_path.exists():
-            write_bytes(own_path, path.read_bytes())
+            write_bytes(own_path, read_regular_file(path))
         looks.copy_looks(study, source, target)
         registrations.copy_registered_verdicts(content, source, target)
 

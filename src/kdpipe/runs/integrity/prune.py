@@ -18,7 +18,7 @@ from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.resources import format_size
 from kdpipe.runs import copies, ownership, records, registrations, run_folder, store
-from kdpipe.runs.files import find_temporary_files
+from kdpipe.runs.files import find_temporary_files, open_lock_file
 from kdpipe.runs.integrity import bucket
 from kdpipe.runs.records import ArchiveEntry
 
@@ -215,7 +215,7 @@ def _remove_path(path: Path) -> None:
 @contextlib.contextmanager
 def _try_lock(folder: Path) -> Generator[bool, None, None]:
     """Hold the lock of a folder; yield False if another process has it."""
-    with open(folder / run_folder.LOCK_FILE, "a", encoding="utf-8") as lock_file:
+    with open_lock_file(folder / run_folder.LOCK_FILE) as lock_file:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -30,7 +30,13 @@ from kdpipe.runs import (
     store,
     upstream,
 )
-from kdpipe.runs.files import compute_file_info, find_temporary_files, read_arrays
+from kdpipe.runs.files import (
+    compute_file_info,
+    find_temporary_files,
+    map_npy,
+    read_arrays,
+    read_regular_file,
+)
 from kdpipe.runs.integrity import bucket
 from kdpipe.runs.records import ARCHIVE_FILE, RECORD_KINDS, ArchiveEntry
 from kdpipe.runs.spec import SPEC_TYPES
@@ -275,8 +281,8 @@ def _verify_logit_cache(folder: Path, orphans: list[Path]) -> Iterator[str]:
     if folder.name.startswith(".") or not any(folder.iterdir()):
         return
     try:
-        info = json.loads((folder / ownership.CACHE_INFO_FILE).read_bytes())
-        cache = np.load(folder / "table.npy", mmap_mode="r", allow_pickle=False)
+        info = json.loads(read_regular_file(folder / ownership.CACHE_INFO_FILE))
+        cache = map_npy(folder / "table.npy")
         is_sound = hashlib.sha256(cache.data).hexdigest() == info["sha256"]
         is_sound &= (
             cache.dtype in CACHE_DTYPES and cache.flags.c_contiguous

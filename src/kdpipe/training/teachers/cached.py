@@ -25,7 +25,14 @@ from kdpipe.errors import StoreError
 from kdpipe.hashing import derive_seed
 from kdpipe.runs import ownership, store, upstream
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
-from kdpipe.runs.files import read_arrays, write_arrays, write_json, write_npy
+from kdpipe.runs.files import (
+    map_npy,
+    read_arrays,
+    read_regular_file,
+    write_arrays,
+    write_json,
+    write_npy,
+)
 from kdpipe.runs.ownership import CACHE_INFO_FILE
 from kdpipe.runs.records import ROUNDING_KEY
 from kdpipe.runs.spec import LogitCacheSpec, RunSpec, build_logit_cache_spec
@@ -233,7 +240,7 @@ def _open_cache(spec: LogitCacheSpec, store: store.Store) -> np.ndarray:
     folder = store.logit_cache(spec.name)
     try:
         header = _read_info(folder)
-        table = np.load(folder / "table.npy", mmap_mode="c")
+        table = map_npy(folder / "table.npy", "c")
         weights_digest = header.get("weights")
         is_valid = header["digest"] == digest and header["sha256"] == _digest_array(table)
         # The checksum covers the data only: a damaged header may give another type.
@@ -336,7 +343,7 @@ def _load_eval_images(
 
 def _read_info(folder: Path) -> dict[str, Any]:
     """Return what a cache says about itself."""
-    return json.loads((folder / CACHE_INFO_FILE).read_bytes())
+    return json.loads(read_regular_file(folder / CACHE_INFO_FILE))
 
 
 def _digest_array(table: np.ndarray) -> str:
