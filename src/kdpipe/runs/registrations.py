@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.errors import KdpipeError
-from kdpipe.runs.files import read_regular_file, write_bytes
+from kdpipe.runs.files import open_regular_file, read_regular_file, write_bytes
 from kdpipe.runs.records import RECORD_KINDS
 from kdpipe.runs.store import Store
 
@@ -161,21 +161,28 @@ def write_registered_verdicts(
     Raises
     ------
     KdpipeError
-        If the file cannot be read, or does not hold the claims that are registered.
+        If the file cannot be read, or does not hold the claims that are registered, or if the
+        folder has those of another study.
     """
-    registered = set(registration["claims"])
+    target = registered_verdicts_path(registration, store)
+    if target.exists() and load_registered_verdicts(registration, store) is None:
+        raise KdpipeError(
+            f"{target} has the claims of another study, which would be lost: keep one of the two "
+            "studies in a results folder of its own"
+        )
     claims: list[dict[str, Any]] = []
     try:
-        claims = json.loads(path.read_bytes())
-        ids = {claim["id"] for claim in claims if "verdict" in claim}
+        with open_regular_file(path) as file:
+            claims = json.loads(file.read(), parse_constant=_refuse_constant)
+        verdicts = {claim["id"]: claim["verdict"] for claim in claims}
     except OSError as error:
         raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        ids = set[str]()
-    if not ids or not ids <= registered:
+        claims, verdicts = [], {}
+    if verdicts.keys() != registration["claims"].keys() or len(claims) != len(verdicts):
         raise KdpipeError(
             f"{path} is not the claims.json of the registered version of kdpipe: it has to list "
-            "the claims of the registration, and no others"
+            "all claims of the registration, and no others"
         )
     content = {
         "study": registration["study"],
@@ -185,9 +192,13 @@ def write_registered_verdicts(
         "commit": registration["git"] or "unknown",
         "claims": claims,
     }
-    target = registered_verdicts_path(registration, store)
     write_bytes(target, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     return target
+
+
+def _refuse_constant(text: str) -> None:
+    """Raise ValueError: NaN and Infinity are no JSON, and kdpipe writes none."""
+    raise ValueError(text)
 
 
 def copy_registered_verdicts(registration: dict[str, Any], store: Store, target: Store) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -260,7 +261,7 @@ def test_equal_claims_of_the_registered_code_are_told(here, capsys):
     before = (here / "reports/small/claims.json").read_bytes()
     # A sum in another order differs in the last digits; a later version lists more of a claim.
     rows[1]["effect"] = math.nextafter(rows[1]["effect"], math.inf)
-    del rows[1]["contrasts"][0]["sd"], rows[-1]
+    del rows[1]["contrasts"][0]["sd"]
     path.write_text(json.dumps(rows))
     old = fingerprint.compute_digest(plan, Store())
     assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 0
@@ -292,15 +293,53 @@ def test_other_claims_of_the_registered_code_are_named(here, change):
     )
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '[{"id": "F7", "verdict": "x"}]', None])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[:-1],
+        lambda rows: [*rows, {}],
+        lambda rows: [*rows, rows[0]],
+        lambda rows: [rows[0] | {"effect": math.nan}, *rows[1:]],
+    ],
+    ids=["one is missing", "one is none", "one twice", "NaN"],
+)
+def test_a_part_of_the_claims_or_more_is_not_kept(here, change, capsys):
+    _, path = of_other_code(here)
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 2
+    assert "it has to list all claims of the registration" in capsys.readouterr().err
+    assert not list(Store().root.glob("claims_rules_*"))
+
+
+def test_claims_of_another_study_in_the_folder_are_not_replaced(here, capsys):
+    _, path = of_other_code(here)
+    assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 0
+    assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 0  # of the next look
+    kept = Store().root / "claims_rules_2.json"
+    other = json.loads(kept.read_text()) | {"registration": "0" * 64}
+    kept.write_text(json.dumps(other))
+    capsys.readouterr()
+    assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 2
+    assert "has the claims of another study, which would be lost" in capsys.readouterr().err
+    assert json.loads(kept.read_text()) == other
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "no JSON", '[{"id": "F7", "verdict": "x"}]', None, "FIFO"]
+)
 def test_claims_of_nothing_that_is_registered_are_not_kept(here, content, capsys):
     plan_of_before(here)
     path = here / "of_then.json"
-    if content is not None:
+    if content == "FIFO":
+        os.mkfifo(path)
+    elif content is not None:
         path.write_text(content)
     assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 2
     message = capsys.readouterr().err
-    assert "is not the claims.json of" in message or "cannot be read: No such file" in message
+    unreadable = {None: "No such file", "FIFO": "it is not a regular file"}.get(content)
+    assert (
+        f"cannot be read: {unreadable}" if unreadable else "is not the claims.json of"
+    ) in message
     assert not list(Store().root.glob("claims_rules_*"))
 
 
