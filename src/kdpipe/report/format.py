@@ -164,14 +164,23 @@ def format_headline(recommendation: Recommendation) -> str:
             f"Better still is {gain.baseline}: by {_format_gain(gain)} points, at "
             f"{gain.operations:.3g} times the operations for an image."
         )
-    text = " ".join(sentences)
+    return _name_metric(" ".join(sentences), recommendation)
+
+
+def format_answer(recommendation: Recommendation) -> list[str]:
+    """Return the decision for one student in at most two lines: what to do, and what decided it."""
+    return [_name_metric(line, recommendation) for line in _describe_answer(recommendation)]
+
+
+def _name_metric(text: str, recommendation: Recommendation) -> str:
+    """Return a text in which errors are named by the metric, unless that is top-1."""
     if recommendation.metric == "top1":
         return text
     return text.replace("% error", f"% {ERROR_ADJECTIVES[recommendation.metric]} error")
 
 
-def format_answer(recommendation: Recommendation) -> list[str]:
-    """Return the decision for one student in at most two lines: what to do, and what decided it."""
+def _describe_answer(recommendation: Recommendation) -> list[str]:
+    """Return the lines of the answer, of errors by any metric."""
     student, taught, labels = recommendation.student, recommendation.taught, recommendation.labels
     if recommendation.shipped is None:
         return [format_headline(recommendation)]
@@ -199,7 +208,7 @@ def _describe_decision(recommendation: Recommendation) -> str:
     """Return the first sentences of a headline: the answer, with what distilling costs."""
     taught, labels = recommendation.taught, recommendation.labels
     if taught is None or labels is None or not recommendation.is_settled:
-        return " ".join(format_answer(recommendation))
+        return " ".join(_describe_answer(recommendation))
     shipped, rival, price = _describe_sides(recommendation, taught, labels)
     return f"{shipped} {rival}{price}. {_describe_difference(recommendation)}."
 

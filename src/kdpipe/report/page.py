@@ -72,7 +72,7 @@ from kdpipe.report.table import (
     table_to_csv,
     table_to_markdown,
 )
-from kdpipe.runs.decision_metric import METRIC_TEXT, name_error
+from kdpipe.runs.decision_metric import METRIC_TEXT, DecisionMetric, name_accuracy, name_error
 from kdpipe.runs.records import other_eval_point
 from kdpipe.text import format_count, join_names, list_publication_commands
 
@@ -563,7 +563,8 @@ def _format_comparisons(
 ) -> str:
     """Return the comparisons and the costs of the best of one side of a student."""
     lines = [f"### {escape_markdown(describe_candidate(recommendation, candidate))}", ""]
-    lines += [escape_markdown(describe_choice(candidate, is_searched)), ""]
+    text = describe_choice(candidate, is_searched, recommendation.metric)
+    lines += [escape_markdown(text), ""]
     if gain_text := describe_decision_gain(recommendation, candidate):
         lines += [f"- {escape_markdown(gain_text)}"]
     for gain in candidate.gains:
@@ -1137,11 +1138,13 @@ def describe_candidate(recommendation: Recommendation, candidate: Candidate) -> 
     return f"{text}, to ship" if recommendation.is_settled else f"{text}, preferred on validation"
 
 
-def describe_choice(candidate: Candidate, is_searched: bool) -> str:
+def describe_choice(
+    candidate: Candidate, is_searched: bool, metric: DecisionMetric = "top1"
+) -> str:
     """Return the errors of the best of one side, and how it was chosen."""
     test, validation = candidate.entrant.test, candidate.entrant.validation
     text = (
-        f"Test error {format_estimate(test.mean, test.half_width)} % (accuracy "
+        f"Test error {format_estimate(test.mean, test.half_width)} % ({name_accuracy(metric)} "
         f"{100 - test.mean:.2f} %), n {test.n}{format_few_seeds(test.n)}; validation error "
         f"{format_estimate(validation.mean, validation.half_width)} %."
     )

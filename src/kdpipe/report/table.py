@@ -146,6 +146,8 @@ class TableSpec:
         Whether it shows the last epoch whatever the evaluation point of the study.
     uses_images : bool
         Whether the function takes the lookup of single images as its second argument.
+    uses_top1 : bool
+        Whether its errors are top-1 whatever the metric of the study.
     """
 
     title: str
@@ -153,6 +155,7 @@ class TableSpec:
     function: Callable[..., TableData]
     uses_last_epoch: bool = False
     uses_images: bool = False
+    uses_top1: bool = False
 
 
 @dataclass(frozen=True)
@@ -465,7 +468,8 @@ def render_table(
         raise TypeError(
             f"it returns a {type(data).__name__}, expected a TableData (table.build_table_data)"
         )
-    data = data._replace(caption=name_error(data.caption, dataframe.get_metric(frame)))
+    if not spec.uses_top1:
+        data = data._replace(caption=name_error(data.caption, dataframe.get_metric(frame)))
     note = "" if spec.uses_last_epoch else describe_eval_point(frame)
     context = build_eval_point_context(frame, error_masks)
     return render_table_data(name, spec.title, data, interim, note, context)

@@ -22,6 +22,11 @@ ERROR_ADJECTIVES: dict[DecisionMetric, str] = {
 }
 
 
+def name_accuracy(metric: DecisionMetric) -> str:
+    """Return what 100 minus an error is called."""
+    return "accuracy" if metric == "top1" else METRIC_TEXT[metric]
+
+
 def name_error(text: str, metric: DecisionMetric) -> str:
     """Return a text that names the top-1 error, with the error of another metric in its place."""
     adjective = ERROR_ADJECTIVES[metric]

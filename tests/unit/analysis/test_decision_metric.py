@@ -1,5 +1,7 @@
 """A study whose metric is balanced accuracy or macro F1: what it chooses, judges and stores."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,10 @@ from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import power_report, register
 from kdpipe.analysis.search import rounds
 from kdpipe.jobs.train import train_run
-from kdpipe.report.format import format_headline
+from kdpipe.report import table
+from kdpipe.report.figures import cost
+from kdpipe.report.format import format_answer, format_headline
+from kdpipe.report.page import describe_choice
 from kdpipe.report.render import render_report
 from kdpipe.runs.integrity.archive import archive_study
 from kdpipe.runs.integrity.verify import verify_store
@@ -75,6 +80,14 @@ def test_what_ships_follows_the_metric(store, metric):
     assert unbalanced.get_arm(plan.runs[name]) == BEST_CELL[metric]  # that is `export --best`
     word = {"top1": "% error", "balanced": "% balanced error", "macro_f1": "% macro-F1 error"}
     assert word[metric] in format_headline(answer)
+    first, _ = format_answer(answer)  # the last lines of kdpipe run
+    assert first.endswith(f"{word[metric]}.")
+    name = {"top1": "accuracy", "balanced": "balanced accuracy", "macro_f1": "macro F1"}
+    value = 100 - answer.shipped.entrant.test.mean
+    text = describe_choice(answer.shipped, False, answer.metric)
+    assert f"({name[metric]} {value:.2f} %)" in text
+    figure, _ = cost.plot_cost(normalize_frame(frame), pd.DataFrame())
+    assert figure.axes[0].get_ylabel().startswith(f"{name[metric]} on test, %")
 
 
 @pytest.mark.parametrize("metric", ["balanced", "macro_f1"])
@@ -177,6 +190,15 @@ def test_the_page_has_top_1_beside_the_metric(store, tmp_path):
         errors = [100 * (1 - SKLEARN[metric](unbalanced.LABELS, each)) for each in predicted]
         assert cell[column] == pytest.approx(np.mean(errors))
     assert "Errors are by" in pages["balanced"] and "Errors are by" not in pages["top1"]
+
+
+def test_the_errors_of_probes_are_called_top_1_whatever_the_metric():
+    frame = dataframe.build_results_frame(unbalanced.plan(metric="balanced"), Store(Path("none")))
+    captions = {
+        name: table.render_table_by_name(name, frame).caption for name in ("transfer", "methods")
+    }
+    assert captions["transfer"].startswith("Top-1 test error in points")
+    assert captions["methods"].startswith("Balanced test error in points")
 
 
 @pytest.mark.parametrize("metric", BEST_CELL)

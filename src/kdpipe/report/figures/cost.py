@@ -5,14 +5,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from kdpipe.analysis.dataframe import get_series_by_seed, group_rows
+from kdpipe.analysis.dataframe import get_metric, get_series_by_seed, group_rows
 from kdpipe.report import style
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
 from kdpipe.report.format import format_si
+from kdpipe.runs.decision_metric import name_accuracy
 from kdpipe.stats.intervals import summarize
 
 # The arrow points up where the text is turned.
-ACCURACY_LABEL = "accuracy on test, %\nhigher is better \u2192"
+ACCURACY_LABEL = "{} on test, %\nhigher is better \u2192"
 KINDS = {
     "scratch": "scratch",
     "scratch_long": "scratch, longer",
@@ -27,6 +28,8 @@ def plot_cost(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     table = _collect_points(frame)
     if len(table) < 3:
         return None
+    metric = get_metric(frame)
+    ylabel = ACCURACY_LABEL.format(name_accuracy(metric))
     figure, axes = style.make_panels(2)
     labels = {
         "use": "multiply-adds for one image",
@@ -42,14 +45,15 @@ def plot_cost(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
                 style.plot_scatter_ci(axis, points, name, **style.ROLE_STYLES[name])
         front = _select_front(visible, column)
         axis.step(front[column], front.accuracy, where="post", color="#555555", linewidth=1)
-        axis.set(xscale="log", xlabel=label, ylabel=ACCURACY_LABEL)
+        axis.set(xscale="log", xlabel=label, ylabel=ylabel)
         axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.minorticks_off()
         _cut_off(axis, visible.accuracy)
     style.add_legend(figure, axes)
+    one = "An accuracy" if metric == "top1" else f"A {name_accuracy(metric)}"
     return figure, (
-        "Each point is the mean of a cell; the line joins what nothing cheaper beats. An accuracy "
+        f"Each point is the mean of a cell; the line joins what nothing cheaper beats. {one} "
         "far below the others is cut off, with a note."
     )
 

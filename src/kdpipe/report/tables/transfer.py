@@ -50,4 +50,6 @@ def _summarize_probes(cell: pd.DataFrame, **partners: pd.Series) -> dict:
     return fields | {"notes": "; ".join(note for note in notes if note)}
 
 
-TABLE = TableSpec("Features on other data", 140, build_transfer_table, uses_last_epoch=True)
+TABLE = TableSpec(
+    "Features on other data", 140, build_transfer_table, uses_last_epoch=True, uses_top1=True
+)
