@@ -158,11 +158,14 @@ def _find_exported(
         if trained in {info["sha256"] for info in recorded.values()}:
             text += ": the weights have its checksum."
         else:
-            recorded_error = float(report.frame.test_error[report.frame.run == name].iloc[0])
+            is_top1 = report.plan.study.metric == "top1"
+            column = "test_error" if is_top1 else "test_top1_error"
+            recorded_error = float(report.frame[column][report.frame.run == name].iloc[0])
             measured = config["measured"]
             error = 100 - measured["files"]["model.onnx"]["accuracy"][0]
             text += (
-                f", on {measured['processor']}, and the weights are others: test error "
+                f", on {measured['processor']}, and the weights are others: "
+                f"{'test' if is_top1 else 'top-1 test'} error "
                 f"{error:.2f} %, {recorded_error:.2f} % in the record."
             )
         exported[student] = page.ExportedFolder(

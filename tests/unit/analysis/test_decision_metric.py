@@ -1,6 +1,8 @@
 """A study whose metric is balanced accuracy or macro F1: what it chooses, judges and stores."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from helpers import tiny_study
 from helpers import unbalanced_study as unbalanced
 from sklearn import metrics as sklearn_metrics
 
+from kdpipe import hashing
 from kdpipe.analysis import claim, dataframe, eval_point, recommendation
 from kdpipe.analysis.claim import Finding
 from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame
@@ -16,7 +19,7 @@ from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import power_report, register
 from kdpipe.analysis.search import rounds
 from kdpipe.jobs.train import train_run
-from kdpipe.report import table
+from kdpipe.report import render, table
 from kdpipe.report.figures import cost
 from kdpipe.report.format import format_answer, format_headline
 from kdpipe.report.page import describe_choice
@@ -27,6 +30,7 @@ from kdpipe.runs.records import EVAL_POINTS
 from kdpipe.runs.store import Store
 from kdpipe.stats.error_provenance import ImageQuantity, estimate_image_level
 
+ROOT = Path(__file__).parents[3]
 BEST_CELL = {"top1": "kd", "balanced": "hot", "macro_f1": "hot"}
 SKLEARN = {
     "top1": sklearn_metrics.accuracy_score,
@@ -190,6 +194,31 @@ def test_the_page_has_top_1_beside_the_metric(store, tmp_path):
         errors = [100 * (1 - SKLEARN[metric](unbalanced.LABELS, each)) for each in predicted]
         assert cell[column] == pytest.approx(np.mean(errors))
     assert "Errors are by" in pages["balanced"] and "Errors are by" not in pages["top1"]
+
+
+@pytest.mark.parametrize("metric", ["top1", "balanced"])
+def test_an_export_in_a_published_report_is_compared_with_its_record_by_top_1(
+    store, metric, tmp_path
+):
+    """Its files have been trained again, and the record has top-1 of the same images."""
+    plan = unbalanced.plan(metric=metric)
+    frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), "last")
+    run = sorted_runs(plan, "hot")[0]
+    config = json.loads(
+        next((ROOT / "reports/published").glob("*/export/*/config.json")).read_bytes()
+    )
+    config["measured"]["files"]["model.onnx"]["accuracy"] = [75.0, 70, 80]
+    folder = tmp_path / "export" / run.name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(hashing.add_checksum(config)))
+    report = SimpleNamespace(
+        weight_paths={"small": f"runs/{run.name}/weights"}, frame=frame, plan=plan
+    )
+    text = render._find_exported(report, store, tmp_path)["small"].text
+    predicted = unbalanced.draw_predictions(run, "last", "test")
+    top1 = 100 * np.mean(predicted != unbalanced.LABELS)
+    name = "test error" if metric == "top1" else "top-1 test error"
+    assert text.endswith(f"others: {name} 25.00 %, {top1:.2f} % in the record.")
 
 
 def test_the_errors_of_probes_are_called_top_1_whatever_the_metric():
