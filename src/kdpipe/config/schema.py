@@ -349,7 +349,7 @@ class Study(StrictModel):
     reading: EvalPoint = Field(
         "last",
         description="the epoch at which the compared networks are evaluated: the last, or the best "
-        "on validation; renames no run",
+        "on validation; renames no run, unless `metric` is another one than top1",
     )
     metric: DecisionMetric = Field(
         "top1",
