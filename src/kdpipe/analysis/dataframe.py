@@ -547,7 +547,9 @@ def _describe_start(start: InitSpec) -> str:
     """Return how a network with a start begins."""
     if "*" in start.new:
         return START_AT_RANDOM
-    return PROBED if "*" in start.freeze else FINE_TUNED
+    if start.freezes_backbone:
+        return PROBED
+    return PARTLY_TUNED if start.freeze else FINE_TUNED
 
 
 def _get_eval_point_columns(last_metrics: dict, record: dict | None) -> dict[str, float | None]:
@@ -638,7 +640,8 @@ POST_HOC_KINDS = ("probe", "gauge")  # no network as it is on the study's data
 SEARCH_TRIAL_KIND = "tried"  # what a search chooses by: no evidence for what it has chosen
 SHARED_TEACHER_NOTE = "one teacher for all seeds"
 # How a network begins: from weights, trained in its classifier alone or in more, or without any.
-PROBED, FINE_TUNED, START_AT_RANDOM = "probed", "fine-tuned", "at random"
+PROBED, PARTLY_TUNED, FINE_TUNED = "probed", "partly fine-tuned", "fine-tuned"
+START_AT_RANDOM = "at random"
 UNTRAINED_STOP = "checkpoint 0"  # the stop of a teacher that knows nothing: a control
 PATH_SEPARATOR = " > "  # between the networks of a chain, and between the methods of its steps
 

@@ -141,6 +141,7 @@ def render_plan_text(plan: Plan, states: dict[str, str], prices: str | None = No
     lines += _format_teaching(plan, prices is not None)
     lines += [prices] if prices else []
     lines += _format_unlabelled(plan)
+    lines += _format_probed(plan)
     if plan.ensembles:
         text = _format_states(plan.ensembles, states)
         lines.append(f"{len(plan.ensembles):,} ensembles, evaluated from stored outputs: {text}")
@@ -227,6 +228,28 @@ def _format_unlabelled(plan: Plan) -> list[str]:
         f"shown {sum(n_shown.values()):,} times, "
         f"{macs:.2e} mult-adds of those above"
     ]
+
+
+def _format_probed(plan: Plan) -> list[str]:
+    """Describe what the networks cost of which only the classifier is trained.
+
+    The counts of all runs are of three forwards for each image, as they always were: the length
+    of a baseline of equal cost, and so its name, depends on them.
+    """
+    runs: dict[str, list[Run]] = {}
+    for run in plan.runs.values():
+        if run.spec.network.start is not None and run.spec.network.start.freezes_backbone:
+            runs.setdefault(run.network, []).append(run)
+    lines = []
+    for network, probed in runs.items():
+        macs = sum(run.train_multiply_adds for run in probed)
+        lines.append(
+            f"{network} trains its classifier alone (a probe): {format_count(len(probed), 'run')}, "
+            "about "
+            f"{macs / FORWARDS_PER_STEP:.2e} mult-adds (one forward for each image) of the "
+            f"{macs:.2e} that are counted; times after --measure are those of a probe"
+        )
+    return lines
 
 
 def _format_output_choice(plan: Plan, students: list[Run], has_prices: bool) -> list[str]:

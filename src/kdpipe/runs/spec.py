@@ -251,6 +251,11 @@ class InitSpec(SpecPart):
     freeze: list[str]
     backbone_lr: float
 
+    @property
+    def freezes_backbone(self) -> bool:
+        """Return whether only the classifier, and what is `new`, is trained: a linear probe."""
+        return "*" in self.freeze
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(SpecPart):

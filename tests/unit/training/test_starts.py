@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pandas as pd
 import pytest
 import torch
 from helpers import tiny_study
@@ -173,8 +174,12 @@ def test_a_backbone_alone_teaches_through_a_probe_on_images_of_its_own(file, tmp
     plan = planned(
         backbone,
         {"probe": True, "input": INPUT},
-        main={"teachers": ["warm"], "students": ["wrn10-0.5"], "methods": ["kd", "rkd"]},
-        methods={"kd": {}, "rkd": {"kd_weight": 0, "rkd_weight": 1.0}},
+        main={"teachers": ["warm"], "students": ["wrn10-0.5"], "methods": ["kd", "rkd", "sp"]},
+        methods={
+            "kd": {},
+            "rkd": {"kd_weight": 0, "rkd_weight": 1.0},
+            "sp": {"kd_weight": 0, "sp_weight": 1.0},
+        },
     )
     teacher = of(plan, "warm", False)
     assert teacher.cost.multiply_adds > of(plan, "wrn10-0.5", False).cost.multiply_adds
@@ -187,10 +192,43 @@ def test_a_backbone_alone_teaches_through_a_probe_on_images_of_its_own(file, tmp
     record = tiny_study.record(store, teacher)
     assert record["start"]["new"] == ["linear.weight", "linear.bias"]
     students = [run for run in plan.runs.values() if run.spec.teacher]
-    assert len(students) == 2
+    assert len(students) == 3
     for run in students:
         assert main(tiny_study.train(run, (), str(store.root))) == 0
         assert tiny_study.record(store, run)["status"] == "done"
+
+
+def test_a_probe_stands_beside_the_fine_tuned_one_in_plan_and_page(file, store, tmp_path, capsys):
+    """Its error is that of its record; and a third of what is counted for it is its price."""
+    content = study(file, {"probe": True}, tables={"probes": ["main"]})
+    tuned = content["starts"]["warm"] | {"probe": False}
+    content["starts"] = {"probed": content["starts"]["warm"], "tuned": tuned}
+    content["experiments"][0] |= {"teachers": ["probed", "tuned"], "students": ["wrn10-0.5"]}
+    path = tiny_study.write(tmp_path / "study.yaml", content)
+    plan = planner.build_plan(load.load_study(path))
+    errors = {}
+    for run in plan.runs.values():
+        weights = [f"--weights={file}"] if run.name in plan.weights else []
+        assert main([*tiny_study.train(run, (), str(store.root)), *weights]) == 0
+        if not run.spec.teacher:
+            accuracy = tiny_study.record(store, run)["last"]["test"]["accuracy"]
+            errors[run.network] = 100 * (1 - accuracy)
+    capsys.readouterr()
+    assert main(["plan", str(path), "--results", str(store.root)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "a probe" in line]
+    counted = next(r for r in plan.runs.values() if r.network == "probed").train_multiply_adds
+    assert f"1 run, about {counted / 3:.2e} mult-adds" in line and f"{counted:.2e}" in line
+    reports = ["--results", str(store.root), "--reports", str(tmp_path / "reports")]
+    assert main(["report", str(path), *reports]) == 0
+    (csv,) = (tmp_path / "reports/tiny").rglob("probes.csv")
+    table = pd.read_csv(csv).set_index("trained_network")
+    assert list(table.index) == ["probed", "tuned", "wrn10-0.5"]
+    for network, error in errors.items():
+        assert table.error[network] == pytest.approx(error)
+    assert table.vs_tuned["probed"] == pytest.approx(errors["probed"] - errors["tuned"])
+    frame = pd.read_csv(tmp_path / "reports/tiny/results.csv")
+    starts = frame[frame.kind == "teacher"].set_index("teacher").start
+    assert starts.to_dict() == {"probed": "probed", "tuned": "fine-tuned"}
 
 
 @pytest.mark.parametrize("keys", [{}, {"probe": True}, {"input": INPUT, "probe": True}])
