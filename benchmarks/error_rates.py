@@ -14,6 +14,7 @@ images.
 
     python benchmarks/error_rates.py [--studies 1000] [--settings 'null;ties'] [--out rates.json]
     python benchmarks/error_rates.py --same [--out same.json]
+    python benchmarks/error_rates.py --balanced [--studies 300] [--out balanced.json]
     cd benchmarks && python error_rates.py --table error_rates*.json > error_rates.md
 
 Three hours and more on one core; with `--same`, which counts the intervals of 90 % alone, some
@@ -74,6 +75,21 @@ SETTINGS = (
     ),
 )
 
+# Studies by balanced accuracy, with a large class that is easier and nine small ones.
+CLASSES = {"class_errors": (0.4, *[9.6 / 9] * 9)}
+HALF = CLASSES | {"class_shares": (0.5, *[0.5 / 9] * 9)}  # 39 test images in a small class
+MOST = CLASSES | {"class_shares": (0.85, *[0.15 / 9] * 9)}  # 12
+BALANCED_SETTINGS = (
+    Setting("balanced: null", **HALF),
+    Setting("balanced: null, 10 seeds", seeds=10, **HALF),
+    Setting("balanced: noise of images", taste=0.6, shift=0.0, luck=0.2, **HALF),
+    Setting("balanced: small classes of 12 images", taste=0.6, shift=0.0, luck=0.2, **MOST),
+    Setting(
+        "balanced: at the border of what counts",
+        **{"seeds": 10, "lost": 1.0, "apart": 1.0, "luck": 0.2, "taste": 0.05, **HALF},
+    ),
+)
+
 # Studies of lengths, images and teachers: the claims E, D and N, and no other.
 LENGTH_SETTINGS = (
     LengthSetting("E, D, N: null"),
@@ -91,9 +107,11 @@ def main() -> None:
     parser.add_argument("--settings", help="only these, by name, with a semicolon between")
     parser.add_argument("--out", type=Path, default=Path("error_rates.json"))
     parser.add_argument("--same", action="store_true", help="only the intervals of 90 %%")
+    parser.add_argument("--balanced", action="store_true", help="studies by balanced accuracy")
     parser.add_argument("--table", type=Path, nargs="+", help="print the tables of some results")
     options = parser.parse_args()
     settings = SETTINGS if options.same else (*SETTINGS, *LENGTH_SETTINGS)
+    settings = BALANCED_SETTINGS if options.balanced else settings
     names = [setting.name for setting in settings]
     if options.table:
         known = [json.loads(path.read_text()) for path in options.table]
@@ -116,6 +134,9 @@ def main() -> None:
 
 def tabulate(results: dict) -> str:
     """The tables of results by setting, in the order of the settings."""
+    if any(one.name in results for one in BALANCED_SETTINGS):
+        known = {one.name: results[one.name] for one in BALANCED_SETTINGS if one.name in results}
+        return table(known, {}, [])
     parts = [
         {one.name: results.get(one.name) for one in part} for part in (SETTINGS, LENGTH_SETTINGS)
     ]

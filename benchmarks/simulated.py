@@ -33,6 +33,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from kdpipe.runs.class_metrics import compute_decision_values
+
 DELTA = 1.0  # the smallest effect, in points
 BASE = 12.0  # the error of a cell without any effect, in points
 EPOCHS = 40
@@ -74,6 +76,10 @@ class Setting:
     missing: tuple[str, ...] = ()  # cells without any run
     holes: float = 0.0  # the share of single runs that diverged
     looks: tuple[int, ...] = ()  # after how many seeds the study is looked at; the last is `seeds`
+    # Of a study by balanced accuracy: the share of images of each class, and its error in times the
+    # balanced one (their mean is 1). Empty: errors are top-1.
+    class_shares: tuple[float, ...] = ()
+    class_errors: tuple[float, ...] = ()
 
 
 @dataclass
@@ -142,6 +148,20 @@ def _labels(kind: str, inputs: dict) -> dict:
     return row | {"stop_kind": stop, "stop_epochs": int(epochs.split("/")[-1] or 40), "cell": name}
 
 
+def _list_labels(shares: tuple[float, ...], images: int) -> np.ndarray:
+    """The class of each image, the classes one after the other."""
+    ends = np.round(np.cumsum(shares) * images).astype(int)
+    return np.repeat(np.arange(len(shares)), np.diff(ends, prepend=0))
+
+
+def _by_class(wrong: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The values of images whose mean is the balanced error, as a study computes them."""
+    other = (labels + 1) % (labels.max() + 1)
+    return np.stack(
+        [compute_decision_values(np.where(row, other, labels), labels, "balanced") for row in wrong]
+    )
+
+
 def _of_chains(cell: dict) -> bool:
     taught = cell["kind"] == "student" and cell["student"] == SMALL and cell["generation"] == 1
     plain = cell["method"] == "kd" and cell["stop"] == "full" and not cell["block"]
@@ -188,20 +208,28 @@ class Studies:
             run += np.repeat(random.normal(0, s.redrawn, (cells, s.splits)), s.seeds, axis=1)
         total = np.sqrt(s.difficulty**2 + s.taste**2 + luck**2 + shift**2 + s.redrawn**2)
 
-        def draw_errors(errors, run, images: int, sets: int) -> np.ndarray:
-            """Which images each run gets wrong; of several splits the sets are their own."""
-            threshold = -special.ndtri(np.asarray(errors) / 100) * total
+        def draw_errors(errors, run, images: int, sets: int, factors=1.0) -> np.ndarray:
+            """Which images each run gets wrong; of several splits the sets are their own.
+
+            factors: of each image, by how much more often it is wrong.
+            """
+            ratio = np.asarray(errors)[:, :, None] / 100 * factors
+            threshold = -special.ndtri(ratio) * total[:, :, None]
             score = random.normal(0, s.difficulty, (sets, images))
             score = score + random.normal(0, s.taste, (cells, sets, images))
-            fixed = np.repeat(score, runs // sets, axis=1) + (run - threshold)[:, :, None]
+            fixed = np.repeat(score, runs // sets, axis=1) + run[:, :, None] - threshold
             noise = random.standard_normal((cells, runs, images), dtype=np.float32)
             noise *= luck[:, :, None].astype(np.float32)
             return (noise > -fixed.astype(np.float32)).reshape(-1, images)
 
         errors = np.asarray(self.layout.errors)[:, None]
         frame = self.labels
-        by_image = {"test_error": draw_errors(errors, run, s.images, 1)}
-        by_image["val_error"] = draw_errors(errors, run, s.validation, s.splits)
+        by_image = {}
+        for split, images, sets in (("test", s.images, 1), ("val", s.validation, s.splits)):
+            labels = _list_labels(s.class_shares, images)
+            factors = np.asarray(s.class_errors)[labels] if s.class_shares else 1.0
+            wrong = draw_errors(errors, run, images, sets, factors)
+            by_image[f"{split}_error"] = _by_class(wrong, labels) if s.class_shares else wrong
         means = self._means(frame, (cells, runs))
         other = random.normal(0, 1, (cells, runs)) * shift
         disagreement = means["kd_error"][:, :1]
@@ -247,7 +275,10 @@ class Studies:
         """
         if isinstance(part, str):
             row = self.rows.get(part)
-            return None if row is None else self.by_image["test_error"][row]
+            if row is None:
+                return None
+            errors = self.by_image["test_error"][row]
+            return errors if errors.dtype == bool else errors / 100.0
         if part.epochs:
             wrong = self.by_image["curves"][self.curve_rows[part.run]]
             return 100.0 * wrong[[epoch - 1 for epoch in part.epochs]].mean(axis=0)
