@@ -34,6 +34,7 @@ from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.export import (
     classifier,
     image_graph,
+    int8_sensitivity,
     measured_files,
     model_card,
     onnx_graph,
@@ -42,6 +43,7 @@ from kdpipe.export import (
     trained_run,
     verify,
 )
+from kdpipe.export.int8_sensitivity import KeptLayer
 from kdpipe.export.measured_files import THREADS, Latencies, MeasuredFiles
 from kdpipe.export.provenance import ExportRequest
 from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile, FileRule
@@ -93,6 +95,8 @@ class BuiltExport:
         The latency of each graph by batch size.
     notes : list of str
         Notes for the model card.
+    float_layers : list of KeptLayer
+        The layers that the int8 graph keeps in float32.
     """
 
     candidate: ExportCandidate
@@ -105,6 +109,7 @@ class BuiltExport:
     predictors: dict[str, verify.Predictor]
     times: Latencies
     notes: list[str]
+    float_layers: list[KeptLayer]
 
 
 def export_network(
@@ -156,7 +161,9 @@ def export_network(
     if len(candidates) == 1:
         to = to or Path("exports") / candidates[0].run.name
         require_absent(to)
-    measured, builds, messages = _measure_candidates(candidates, plan, store, bool(budget))
+    measured, builds, messages = _measure_candidates(
+        candidates, plan, store, bool(budget), request.keep_float
+    )
     export_files = [file for item in measured for file in item.files]
     best_file = select.select_within_budget(export_files, budget) if budget else export_files[0]
     network_files = [
@@ -170,7 +177,9 @@ def export_network(
     to = to or Path("exports") / candidates[index].run.name
     require_absent(to)
     times = next(item.times for item in measured if item.files[0].candidate_index == index)
-    selected_build = builds.get(index) or _build_export(candidates[index], plan, store, times)
+    selected_build = builds.get(index) or _build_export(
+        candidates[index], plan, store, request.keep_float, times
+    )
     if budget:
         messages.append(
             f"{best_file.label} is the best on validation that fits {budget}: {best_file}"
@@ -184,15 +193,22 @@ def export_network(
     outdated_notes = _find_outdated_notes(selected_build.candidate, plan, store)
     selected_build.notes.extend(outdated_notes)
     file_text = select.describe_file_choice(network_files, chosen_file, *file_arguments)
-    selected_build.notes.insert(0, file_text)
+    own_files = [file for file in export_files if file.candidate_index == index]
+    int8_text = select.describe_int8_cost(own_files, plan.study.smallest_effect, request.keep_float)
+    selected_build.notes[:0] = [file_text, *([int8_text] if int8_text else [])]
     config = provenance.describe_provenance(request, selected_build.candidate.run, plan, store)
     config, files = _build_files(selected_build, plan, model_file, calibrate, config)
     write_folder(to, files, config["copies"])
-    return [*messages, file_text, *_describe_export(to, config), *outdated_notes]
+    messages += [file_text, *([int8_text] if int8_text else [])]
+    return [*messages, *_describe_export(to, config), *outdated_notes]
 
 
 def _measure_candidates(
-    candidates: list[ExportCandidate], plan: Plan, store: Store, use_known: bool
+    candidates: list[ExportCandidate],
+    plan: Plan,
+    store: Store,
+    use_known: bool,
+    keep_float: int = 0,
 ) -> tuple[list[MeasuredFiles], dict[int, BuiltExport], list[str]]:
     """Measure the files of all candidates, but for what is known of an earlier time.
 
@@ -208,12 +224,12 @@ def _measure_candidates(
     messages : list of str
         Which candidates are left out, and why.
     """
-    keys = [measured_files.make_key(item, plan, store) for item in candidates]
+    keys = [measured_files.make_key(item, plan, store, keep_float) for item in candidates]
     measured, builds, messages = [], {}, []
     for i, known in enumerate(measured_files.load_measured(keys)):
         if known is None or not use_known:
             try:
-                build = _build_export(candidates[i], plan, store)
+                build = _build_export(candidates[i], plan, store, keep_float)
             except KdpipeError as error:
                 if len(candidates) == 1 or isinstance(error, StoreError):
                     raise
@@ -241,9 +257,16 @@ def _find_outdated_notes(candidate: ExportCandidate, plan: Plan, store: Store) -
 
 
 def _build_export(
-    candidate: ExportCandidate, plan: Plan, store: Store, times: Latencies | None = None
+    candidate: ExportCandidate,
+    plan: Plan,
+    store: Store,
+    keep_float: int = 0,
+    times: Latencies | None = None,
 ) -> BuiltExport:
-    """Return the graphs of a candidate, with their latency (measured unless it is known)."""
+    """Return the graphs of a candidate, with their latency (measured unless it is known).
+
+    `keep_float` is how many layers of the int8 graph stay in float32.
+    """
     run = candidate.run
     code = Path(plan.study.code) if plan.study.code else None
     shipped_run, alternative, notes = _choose_weights(candidate, plan, store, code)
@@ -256,9 +279,13 @@ def _build_export(
             run.network, shipped_run.network, split.mean, split.std, shape
         )
     }
+    float_layers: list[KeptLayer] = []
     try:
-        images = verify.iterate_calibration_batches(split, workers)
-        graphs[INT8_FILE] = onnx_graph.quantize(graphs[FLOAT_FILE], images)
+        graphs[INT8_FILE], float_layers = int8_sensitivity.quantize_but_layers(
+            graphs[FLOAT_FILE],
+            lambda: verify.iterate_calibration_batches(split, workers),
+            keep_float,
+        )
     except KdpipeError as error:
         notes.append(f"There is no {INT8_FILE}: {error}.")
     if alternative is not None:
@@ -271,7 +298,17 @@ def _build_export(
     if times is None or set(times) != set(predictors):
         times = verify.measure_latency(predictors, shape)
     return BuiltExport(
-        candidate, shipped_run, alternative, card, split, shape, graphs, predictors, times, notes
+        candidate,
+        shipped_run,
+        alternative,
+        card,
+        split,
+        shape,
+        graphs,
+        predictors,
+        times,
+        notes,
+        float_layers,
     )
 
 
@@ -362,6 +399,7 @@ def _build_files(
         **({"temperature": temperatures} if temperatures else {}),
         "measured": _measure_on_test(build, plan, temperatures),
         "files": {name: _file_info(content) for name, content in files.items()},
+        **_describe_float_layers(build.float_layers),
         "copies": {copy: name for copy, name in HUB_COPIES.items() if name in files},
         **origin,
     }
@@ -374,6 +412,13 @@ def _build_files(
     files[README_FILE] = readme.encode()
     files[CONFIG_FILE] = to_json_bytes(config)
     return config, files
+
+
+def _describe_float_layers(layers: list[KeptLayer]) -> dict:
+    """Return the layers that the int8 graph keeps in float32, as a key of the config."""
+    if not layers:
+        return {}
+    return {"float_layers": [{"name": layer.name, "fall": layer.fall} for layer in layers]}
 
 
 def _add_image_graph(

@@ -59,8 +59,11 @@ class MeasuredFiles:
 MEASURED_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
-def make_key(candidate: ExportCandidate, plan: Plan, store: Store) -> str:
-    """Return the key of the files of a run: a digest of all that their measurements depend on."""
+def make_key(candidate: ExportCandidate, plan: Plan, store: Store, keep_float: int = 0) -> str:
+    """Return the key of the files of a run: a digest of all that their measurements depend on.
+
+    `keep_float` is how many layers of the int8 graph stay in float32.
+    """
     reading = plan.study.reading if candidate.run.epochs else "last"
     folder, record = store.run(candidate.run.name), candidate.record
     path = records.find_weights_path(folder, record, reading)
@@ -73,6 +76,7 @@ def make_key(candidate: ExportCandidate, plan: Plan, store: Store) -> str:
         "processor": host.read_cpu_model(),
         "kdpipe": __version__,
         **{name: get_library_version(name) for name in MEASURED_LIBRARIES},
+        **({"keep_float": keep_float} if keep_float else {}),
     }
     return hashing.hash_spec(content)
 
@@ -96,10 +100,14 @@ def save_measured(measured: Mapping[str, MeasuredFiles]) -> None:
 
 
 def require_fit(
-    candidates: list[ExportCandidate], plan: Plan, store: Store, budget: ExportBudget
+    candidates: list[ExportCandidate],
+    plan: Plan,
+    store: Store,
+    budget: ExportBudget,
+    keep_float: int = 0,
 ) -> None:
     """Raise KdpipeError if it is known of all candidates that none fits a budget."""
-    measured = load_measured([make_key(item, plan, store) for item in candidates])
+    measured = load_measured([make_key(item, plan, store, keep_float) for item in candidates])
     files = [file for item in measured if item is not None for file in item.files]
     if budget and all(item is not None for item in measured):
         select_within_budget(files, budget)

@@ -152,6 +152,13 @@ def _render_measurements(config: dict) -> str:
         "\nFloat32 was compared with PyTorch on every test image: its logits differ by at most "
         f"{measured['apart']:.2g}."
     )
+    if "float_layers" in config:
+        layers = [f"{item['name']} ({item['fall']:.1f} dB)" for item in config["float_layers"]]
+        lines.append(
+            "\nOf the int8 graph these layers stay in float32, with what computes their inputs: "
+            f"{escape_markdown(', '.join(layers))}. The signal-to-noise ratio of the activations "
+            "fell most from their inputs to their outputs."
+        )
     if "metric" in config:
         values = [
             f"{FILE_TITLES[name]} {row['metric']:.2f} %" for name, row in measured["files"].items()

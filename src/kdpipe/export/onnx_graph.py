@@ -14,7 +14,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def _has_dynamic_batch(value) -> bool:
     return bool(value.type.tensor_type.shape.dim[0].dim_param)
 
 
-def quantize(graph: bytes, images: Iterable[np.ndarray]) -> bytes:
+def quantize(graph: bytes, images: Iterable[np.ndarray], float_nodes: Sequence[str] = ()) -> bytes:
     """Quantize a float32 graph to int8.
 
     Parameters
@@ -140,6 +140,8 @@ def quantize(graph: bytes, images: Iterable[np.ndarray]) -> bytes:
         The graph.
     images : iterable of ndarray of shape (B, C, H, W)
         Training images, uint8, on which the ranges of activations are measured.
+    float_nodes : sequence of str
+        Nodes that stay in float32, by their names after `preprocess`.
 
     Returns
     -------
@@ -171,12 +173,26 @@ def quantize(graph: bytes, images: Iterable[np.ndarray]) -> bytes:
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
-                nodes_to_exclude=_find_normalization_nodes(onnx.load(preprocessed_path)),
+                nodes_to_exclude=[
+                    *_find_normalization_nodes(onnx.load(preprocessed_path)),
+                    *float_nodes,
+                ],
             )
         except Exception as error:  # ONNX Runtime raises many exception types
             reason = shorten_line(str(error) or type(error).__name__)
             raise KdpipeError(f"ONNX Runtime cannot quantize the graph ({reason})") from None
         return _strip_metadata(onnx.load(int8_path))
+
+
+def preprocess(graph: bytes) -> bytes:
+    """Return a float32 graph as `quantize` sees it: with shapes, and nodes fused."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="kdpipe-int8-") as directory, _silence_exporters():
+        float_path, preprocessed_path = (Path(directory) / name for name in ("in", "out"))
+        float_path.write_bytes(graph)
+        quant_pre_process(float_path, preprocessed_path, skip_symbolic_shape=True)
+        return preprocessed_path.read_bytes()
 
 
 class _CalibrationReader:

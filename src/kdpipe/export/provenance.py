@@ -48,11 +48,14 @@ class ExportRequest:
         The license of the export; None if none was named.
     options : tuple of str
         Other options that determine what is exported.
+    keep_float : int
+        How many layers of the int8 graph stay in float32.
     """
 
     study_file: Path
     license: str | None = None
     options: tuple[str, ...] = ()
+    keep_float: int = 0
 
 
 def describe_provenance(request: ExportRequest, run: Run, plan: Plan, store: Store) -> dict:

@@ -26,10 +26,11 @@ from kdpipe.analysis.dataframe import UNTRAINED_STOP, filter_rows, group_rows, n
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.errors import KdpipeError
+from kdpipe.models.pretrained.kdpipe_export import FLOAT_FILE, INT8_FILE
 from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs.store import PUBLISHED_EXPORTS, Store
 from kdpipe.stats.proportions import estimate_paired_difference
-from kdpipe.text import did_you_mean, list_publication_commands
+from kdpipe.text import did_you_mean, format_count, list_publication_commands
 
 FileRule = Literal["fastest", "smallest", "most accurate"]
 # What each means, in the words of the card.
@@ -407,6 +408,33 @@ def describe_file_choice(
         f"{chosen.file} ships: of the files of the network the fastest on this machine, among "
         "those that validation does not show to be worse than the best of them by "
         f"{smallest_effect:g} points, the smallest effect of the study ({facts})."
+    )
+
+
+def describe_int8_cost(files: Sequence[ExportFile], smallest_effect: float, keep_float: int) -> str:
+    """Return what 8-bit integers cost, if that is more than the smallest effect; else nothing.
+
+    Parameters
+    ----------
+    files : sequence of ExportFile
+        The files of the network.
+    smallest_effect : float
+        In points.
+    keep_float : int
+        How many layers of the int8 graph are in float32.
+    """
+    by_name = {file.file: file for file in files}
+    if not {FLOAT_FILE, INT8_FILE} <= set(by_name):
+        return ""
+    cost = by_name[INT8_FILE].error - by_name[FLOAT_FILE].error
+    if not cost > smallest_effect:  # also where there are no validation images
+        return ""
+    kept = f" although its {format_count(keep_float, 'most sensitive layer')} stayed in float32"
+    return (
+        f"{INT8_FILE} costs {cost:.2f} points on validation, more than the smallest effect of the "
+        f"study ({smallest_effect:g}){kept if keep_float else ''}: export with --keep-float "
+        f"{keep_float + 1} to keep {'one more layer' if keep_float else 'its most sensitive layer'}"
+        " in float32."
     )
 
 

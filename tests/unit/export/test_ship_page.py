@@ -122,4 +122,4 @@ def test_the_fields_of_the_config_are_in_the_table(built):
     rows = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(.*?)`", row)} - {"input.steps"}
     config = json.loads((built / "export/config.json").read_text())
-    assert named == {*config, "metric", "temperature"}
+    assert named == {*config, "metric", "temperature", "float_layers"}

@@ -9,6 +9,7 @@ from kdpipe.cli.command import Command, add_results, open_store, parse_positive
 
 UNITS_OF_TIME = {"ms": 1.0, "us": 1e-3, "s": 1e3}  # in milliseconds
 MAX_LICENSE_LENGTH = 100
+MAX_FLOAT_LAYERS = 100
 UNITS_OF_SIZE = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "B": 1}
 
 
@@ -36,6 +37,8 @@ def add_arguments(parser) -> None:
         "same"
     )
     add("--calibrate", action="store_true", help=help)
+    help = "keep the N layers of the int8 graph in float32 that 8-bit integers harm most"
+    add("--keep-float", type=_parse_layer_count, default=0, metavar="N", help=help)
     help = (
         "license of the export, for its card and config: an identifier of SPDX or of the Hugging "
         "Face Hub, or a name; default: not stated, since none is guessed"
@@ -55,6 +58,15 @@ def add_arguments(parser) -> None:
         "report has)",
     )
     add_results(parser)
+
+
+def _parse_layer_count(text: str) -> int:
+    """Parse a number of layers."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_FLOAT_LAYERS):
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r}: write a whole number from 1 to {MAX_FLOAT_LAYERS}"
+        )
+    return int(text)
 
 
 def _parse_license(text: str) -> str:
@@ -102,12 +114,14 @@ def run(options) -> None:
         store, records_store = Store(options.trained), store
         candidates = select.take_trained_records(candidates, store, records_store, options.study)
     select.require_weights(candidates, store, options.study)
-    measured_files.require_fit(candidates, plan, store, budget)
+    measured_files.require_fit(candidates, plan, store, budget, options.keep_float)
 
     from kdpipe.export.exporter import export_network  # it imports torch
     from kdpipe.export.provenance import ExportRequest
 
-    request = ExportRequest(Path(options.study), options.license, _list_options(options))
+    request = ExportRequest(
+        Path(options.study), options.license, _list_options(options), options.keep_float
+    )
     messages = export_network(
         plan, store, candidates, request, budget, options.to, options.calibrate, options.rule
     )
@@ -117,7 +131,9 @@ def run(options) -> None:
 def _list_options(options) -> tuple[str, ...]:
     """Return the options that determine which file of a run ships, and how, as they are typed."""
     typed = [f"--{options.rule.replace(' ', '-')}"] if options.rule else []
-    return (*typed, *(["--calibrate"] if options.calibrate else []))
+    typed += ["--calibrate"] if options.calibrate else []
+    typed += ["--keep-float", str(options.keep_float)] if options.keep_float else []
+    return tuple(typed)
 
 
 COMMAND = Command(
