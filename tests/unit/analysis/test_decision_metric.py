@@ -241,6 +241,30 @@ def test_a_search_compares_cells_by_the_metric(store, metric):
             assert records.get_error(run) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("metric", "best"), [("top1", "kd"), ("balanced", "hot")])
+def test_a_whole_search_chooses_by_the_metric(tmp_path, metric, best):
+    """Round by round from records, to its end: the winner, its report, and what ships differ."""
+    store = Store(tmp_path / "results")
+    keys = {"seeds": [0, 1, 2, 3, 4, 5], "search": {"blocks": ["main"], "fresh_seeds": 3}}
+    study = unbalanced.plan(**keys, metric=metric, ensembles={}, tables={}).study
+    for _ in range(10):
+        due = rounds.plan_due_runs(study, store)
+        unbalanced.write(due, store)
+        state = rounds.get_search_state(study, store)
+        if state.current_round is None:
+            break
+    else:
+        raise AssertionError("the search does not end")
+    (winner,) = state.winners.values()
+    assert winner.method == best
+    # The fresh seeds are the winner's, and validation errors are those of scikit-learn.
+    plan = rounds.plan_due_runs(study, store)
+    fresh = {run.seed for run in plan.runs.values() if unbalanced.get_arm(run) == best}
+    assert fresh >= {3, 4, 5}
+    (answer,) = recommendation.recommend_for_plan(plan, store)[1]
+    assert answer.side == "taught" and answer.taught.settings.startswith(best)
+
+
 def test_a_metric_renames_runs_only_where_the_best_epoch_is_read():
     plain, best = unbalanced.plan(), unbalanced.plan(reading="best")
     for metric in BEST_CELL:
