@@ -202,7 +202,8 @@ def test_a_probe_stands_beside_the_fine_tuned_one_in_plan_and_page(file, store, 
     """Its error is that of its record; and a third of what is counted for it is its price."""
     content = study(file, {"probe": True}, tables={"probes": ["main"]})
     tuned = content["starts"]["warm"] | {"probe": False}
-    content["starts"] = {"probed": content["starts"]["warm"], "tuned": tuned}
+    probed = content["starts"]["warm"] | {"license": "cc-by-nc-4.0"}
+    content["starts"] = {"probed": probed, "tuned": tuned}
     content["experiments"][0] |= {"teachers": ["probed", "tuned"], "students": ["wrn10-0.5"]}
     path = tiny_study.write(tmp_path / "study.yaml", content)
     plan = planner.build_plan(load.load_study(path))
@@ -220,6 +221,10 @@ def test_a_probe_stands_beside_the_fine_tuned_one_in_plan_and_page(file, store, 
     assert f"1 run, about {counted / 3:.2e} mult-adds" in line and f"{counted:.2e}" in line
     reports = ["--results", str(store.root), "--reports", str(tmp_path / "reports")]
     assert main(["report", str(path), *reports]) == 0
+    for page in ("index.html", "index.md"):
+        text = " ".join((tmp_path / "reports/tiny" / page).read_text().split())
+        assert "starts.probed: the license of" in text and "forbids commercial use" in text
+        assert "starts.tuned: the license of" not in text
     (csv,) = (tmp_path / "reports/tiny").rglob("probes.csv")
     table = pd.read_csv(csv).set_index("trained_network")
     assert list(table.index) == ["probed", "tuned", "wrn10-0.5"]
