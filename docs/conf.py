@@ -34,6 +34,7 @@ nitpicky = True
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
+html_search_scorer = str(Path(__file__).with_name("_static") / "scorer.js")
 html_copy_source = False
 html_show_sphinx = False
 pygments_style = "friendly"
@@ -59,15 +60,14 @@ def read_for_sphinx(app, name: str, source: list[str]) -> None:
 
 
 def copy_reports(app, error: Exception | None) -> None:
-    """Copy the pages of the published reports, and write an index.html that leads to the manual."""
+    """Copy the published reports, and write an index.html that leads to the manual."""
     if error is not None or app.builder.name != "html":
         return
     out, reports = Path(app.outdir), Path("reports") / "published"
     for page in sorted((Path(app.srcdir) / reports).glob("*/index.html")):
         folder = out / reports / page.parent.name
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (page, *page.parent.glob("*.csv"), *page.parent.glob("*.json")):
-            shutil.copy(path, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(page.parent, folder)  # a page links to what lies beside it
     (out / "index.html").write_text(START.format(root_doc), encoding="utf-8")
 
 

@@ -4,9 +4,12 @@ import functools
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from helpers.browser import CHROMIUM, browser
 
 ROOT = Path(__file__).parents[3]
 FENCE = re.compile(r"^```.*?^```$|^    .*?$", re.DOTALL | re.MULTILINE)
@@ -109,8 +112,39 @@ def test_sphinx_builds_every_page_without_a_warning(tmp_path):
         if path.parent != ROOT:
             assert (tmp_path / "out" / path.relative_to(ROOT)).with_suffix(".html").exists()
     _check_built_links(tmp_path / "out")
+    if CHROMIUM is not None:
+        _check_search(tmp_path)
     contents = (tmp_path / "out/docs/index.html").read_text()
     assert 'href="how-to/term.html"' in contents and 'href="reference/study.html"' in contents
+
+
+QUESTIONS = {  # asked of the search, with a page among the first two that answers
+    "it says cannot tell what now": "docs/faq.html",
+    "custom loss": "docs/how-to/term.html",
+    "Slurm with whole nodes of four GPUs": "docs/faq.html",
+    "how large will it get": "docs/faq.html",
+    "how do I cite": "docs/faq.html",
+    "change the temperature": "docs/faq.html",
+    "use my own data": "docs/faq.html",
+    "which GPU memory": "docs/faq.html",
+    "resume after a crash": "docs/how-to/resume.html",
+    "compare two losses": "docs/how-to/compare.html",
+}
+
+
+def _check_search(folder: Path) -> None:
+    """The search finds the page that answers what people ask, before pages of the project."""
+    links = "[...document.querySelectorAll('ul.search > li > a')].map(a => a.getAttribute('href'))"
+    summary = "document.querySelector('.search-summary')?.textContent ?? ''"
+    with browser(folder) as page:
+        for question, answer in QUESTIONS.items():
+            query, end = f"?q={quote(question)}", time.monotonic() + 60
+            page.ask("Page.navigate", url=(folder / "out/search.html").as_uri() + query)
+            while page.run("location.search") != query or "finished" not in page.run(summary):
+                assert time.monotonic() < end, f"{question}: no answer"
+                time.sleep(0.05)
+            found = [link.partition("?")[0] for link in page.run(links)]
+            assert answer in found[:2], f"{question}: {found[:5]}"
 
 
 def _check_built_links(out: Path) -> None:
@@ -123,5 +157,8 @@ def _check_built_links(out: Path) -> None:
     for page in out.glob("docs/**/*.html"):
         for link in re.findall(r'href="([^"]*published/[^"]*)"', page.read_text()):
             assert (page.parent / link).is_file(), f"{page}: {link}"
+    for page in out.glob("reports/published/*/index.html"):
+        for link in re.findall(r'href="([^"#:]+)"', page.read_text()):
+            assert (page.parent / link).exists(), f"{page}: {link}"
     index = (out / "searchindex.js").read_text()
     assert all(f'"{word}"' in index or f"{word}:" in index for word in ("custom", "gpu", "disk"))
