@@ -2,7 +2,7 @@
 # make test     the fast tests, some minutes
 # make test-all the rest: whole studies, faults, Monte Carlo; on a SLURM of their own as root
 # make test-oldest  a part of the fast tests, with the oldest versions that pyproject.toml allows
-# make check    style, types, layers of the package, workflow lint
+# make check    style, types, layers of the package, format of the workflow
 # make gpu-check    whether this machine's GPU computes what it should, into gpu-check.json
 # make docs     the manual as pages of HTML: docs/_build/html/docs/index.html
 # make pins     renew requirements.lock

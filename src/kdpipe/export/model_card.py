@@ -116,7 +116,7 @@ def _render_measurements(config: dict) -> str:
     """Return the table of accuracy, size and latency, with how they were measured."""
     measured = config["measured"]
     batches = [size for row in measured["files"].values() for size in row["latency"]]
-    headers = ["", "accuracy, %", "less float32, points", "same answer as float32, %", "size"]
+    headers = ["", "accuracy, %", "minus float32, points", "same answer as float32, %", "size"]
     headers += [f"ms for {size}" for size in dict.fromkeys(batches)]
     lines = [f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
     alternative, rows = measured.get("beside"), dict(measured["files"])

@@ -143,7 +143,7 @@ def _find_exported(
 ) -> dict[str, page.ExportedFolder]:
     """Return by student the exported folder of its run in a published report.
 
-    Its run was trained again, since weights are not published.
+    Its run may have been trained again, since weights are not published.
     """
     exported = {}
     for student, path in report.weight_paths.items():
@@ -154,18 +154,18 @@ def _find_exported(
         config = read_export_config(place)
         recorded = store.load_records("runs")[name]["files"]
         trained = config["files"]["model.safetensors"]["sha256"]
-        text = "Its run was trained again from the recorded spec"
         if trained in {info["sha256"] for info in recorded.values()}:
-            text += ": the weights have its checksum."
+            text = "Its weights have the recorded checksum."
         else:
             is_top1 = report.plan.study.metric == "top1"
             column = "test_error" if is_top1 else "test_top1_error"
             recorded_error = float(report.frame[column][report.frame.run == name].iloc[0])
             measured = config["measured"]
             error = 100 - measured["files"]["model.onnx"]["accuracy"][0]
-            text += (
-                f", on {measured['processor']}, and the weights are others: "
-                f"{'test' if is_top1 else 'top-1 test'} error "
+            name_error = "test error" if is_top1 else "top-1 test error"
+            text = (
+                "Its run was trained again from the recorded spec, on "
+                f"{measured['processor']}, with other weights as the result: {name_error} "
                 f"{error:.2f} %, {recorded_error:.2f} % in the record."
             )
         exported[student] = page.ExportedFolder(

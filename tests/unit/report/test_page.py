@@ -73,7 +73,7 @@ def test_the_csv_of_each_table_is_part_of_the_page(rendered):
 
 def test_names_of_methods_are_explained_in_a_legend_and_in_tables(rendered):
     _, text = rendered
-    legend = html.unescape(text[text.index('id="names"') : text.index("<h3>Its file</h3>")])
+    legend = html.unescape(text[text.index('id="names"') : text.index("<h3>The study file</h3>")])
     explained = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", legend))
     assert re.fullmatch(r"T 4, 0.9 KD \+ 0.1 CE", explained["kd"])
     assert "until epoch" in explained["eskd"] and explained["eskd"].endswith("then CE alone")

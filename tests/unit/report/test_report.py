@@ -543,8 +543,8 @@ def test_a_published_page_links_the_exported_folder_and_says_whether_it_is_the_r
     folder = store.root / "export" / name
     folder.mkdir(parents=True)
     for digest, text in (
-        ("0" * 64, "on a processor, and the weights are others: test error 12.50 %, "),
-        (record_digest(store, name), "the weights have its checksum"),
+        ("0" * 64, "on a processor, with other weights as the result: test error 12.50 %, "),
+        (record_digest(store, name), "Its weights have the recorded checksum."),
     ):
         config = json.loads(next(EXPORTED.glob("*/config.json")).read_bytes())
         config["files"]["model.safetensors"]["sha256"] = digest

@@ -318,7 +318,8 @@ def describe_registration(
             f"({registrations.registered_verdicts_path(registration, store).name}), those by rules "
             f"{RULES} beside them are explored"
         )
-    return [f"{line}. {'Deviations' if deviations else 'No deviation'}.", *deviations]
+    end = f"{format_count(len(deviations), 'deviation')}, below" if deviations else "No deviation"
+    return [f"{line}. {end}.", *deviations]
 
 
 def _load_records(plan: Plan, registration: dict, store: Store) -> list[dict]:

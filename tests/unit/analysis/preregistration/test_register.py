@@ -209,7 +209,10 @@ def test_each_deviation_is_said(typed, tmp_path, keys, message):
     line, *runs = actual
     assert message in line and all(one.endswith(" asked for now.") for one in runs)
     head, *rest = words(tmp_path)
-    assert head.endswith("Deviations.") and rest == actual
+    assert (
+        head.endswith(f"{len(actual)} deviation{'s' * (len(actual) > 1)}, below.")
+        and rest == actual
+    )
 
 
 def test_an_unplanned_look_says_what_it_does_to_the_error(typed, tmp_path):

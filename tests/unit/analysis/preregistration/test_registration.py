@@ -88,7 +88,7 @@ def test_what_was_run_first_is_said_though_it_was_registered_elsewhere(typed):
     assert typed("register", "small.yaml")[0] == 2
     assert typed("register", "small.yaml", "--results", "empty")[0] == 0
     head, *rest = registration.describe_registration(planned(), Store())
-    assert "before the first run" not in head and head.endswith("Deviations.")
+    assert "before the first run" not in head and head.endswith("below.")
     assert any(
         line.startswith("25 of 25 runs and ensembles were made before they were registered")
         for line in rest
