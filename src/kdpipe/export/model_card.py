@@ -16,8 +16,9 @@ from kdpipe.stats.proportions import ProportionEstimate
 
 FILE_TITLES = {FLOAT_FILE: "float32", INT8_FILE: "int8"}
 USAGE_EXAMPLE = """import kdpipe
-classify = kdpipe.load(".")     # this folder
-print(classify("image.jpg"))    # a path, an image of PIL, an array of uint8, or a list of them
+
+classify = kdpipe.load(".")  # this folder
+print(classify("image.jpg"))  # a path, an image of PIL, an array of uint8, or a list of them
 """
 
 
