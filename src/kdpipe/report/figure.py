@@ -276,7 +276,7 @@ def describe_order(rhos: pd.Series, rising: str, falling: str) -> str:
     rhos : Series
         The rank correlation of each seed.
     rising, falling : str
-        What is said of a correlation above and below 0.
+        The words for a correlation above 0, and for one below.
     """
     rho = summarize(rhos)
     if rho.n > 1 and not rho.has_spread:
