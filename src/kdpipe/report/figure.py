@@ -194,7 +194,7 @@ def render_figure(
     title = f"{spec.title}: {finding}" if finding else spec.title
     metric = get_metric(frame)
     if metric != "top1" and not spec.uses_export_rows:
-        caption = name_error(caption, metric)
+        title, caption = name_error(title, metric), name_error(caption, metric)
         for axis in figure.axes:
             axis.set(
                 xlabel=name_error(axis.get_xlabel(), metric),
