@@ -18,13 +18,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from helpers import every_file, tiny_study
 from helpers import slurm as cluster
-from helpers import tiny_study
 from helpers.snakemake_sandbox import Lab
 from helpers.tiny_study import exact
 
 from kdpipe.analysis.search import rounds
 from kdpipe.config import load
+from kdpipe.plan import planner
 
 pytestmark = [
     pytest.mark.cluster,
@@ -171,6 +172,44 @@ def test_the_study_ends_in_the_same_bytes_as_without_slurm(slurm, cluster_locall
     before = sent(slurm, tmp_path)
     Head(slurm, tmp_path, STUDIES["cluster"]).finished()
     assert sent(slurm, tmp_path) == before  # a finished study sends nothing
+
+
+def test_an_array_runs_the_shares_of_a_study_in_folders_of_their_own(
+    slurm, cluster_locally, tmp_path
+):
+    """As examples/shares/slurm-array.sh says; a share that was lost is sent again by its number."""
+    script = ROOT / "examples/shares/slurm-array.sh"
+    content = yaml.safe_load(STUDIES["cluster"].read_text()) | {"seeds": [0, 1]}
+    plan = planner.build_plan(load.load_study(tiny_study.write(tmp_path / "mine.yaml", content)))
+    every_file.speeds_of(plan, tmp_path / "cache")  # nothing is benchmarked
+    environment = slurm.environment | {
+        "PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}",
+        "KDPIPE_CACHE": str(tmp_path / "cache"),
+    }
+
+    def send(array: str) -> None:
+        line = ["sbatch", "--wait", "--cpus-per-task=1", "--mem=3G", "--time=20"]
+        line += [f"--array={array}", str(script), "mine.yaml", "2"]
+        subprocess.run(line, cwd=tmp_path, env=environment, check=True, timeout=PATIENCE)
+
+    def type_line(line: str) -> None:
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, check=True)
+
+    send("1-2")
+    for number in (1, 2):
+        log = (tmp_path / f"share-{number}.log").read_text()
+        assert f"study cluster, share {number}/2: all 4 runs" in log, log
+        assert not (tmp_path / f"share-{number}" / "reports").exists()
+    done = runs(tmp_path / "share-2")
+    shutil.rmtree(
+        tmp_path / "share-2" / "results" / "runs" / named(tmp_path / "share-2", "wrn10-1")
+    )
+    send("2")
+    assert runs(tmp_path / "share-2") == done
+    (line,) = re.findall(r"#     (kdpipe merge .*?) && kdpipe run", script.read_text())
+    type_line(line)
+    assert runs(tmp_path).items() >= runs(cluster_locally).items()
+    assert len(runs(tmp_path)) == 2 * len(runs(cluster_locally))
 
 
 def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tmp_path):
