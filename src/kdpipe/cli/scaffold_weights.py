@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from torch import nn
@@ -32,6 +33,7 @@ GOOD_STEPS, MIN_EPOCHS, MAX_EPOCHS = 300, 5, 30  # of fine-tuning
 MAX_MEASURED = 6  # networks, smallest file first
 # Of pixels of ImageNet, for which torchvision's networks are normalized.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MAX_SIDE = 1024  # pixels, that a study may resize images to
 MAX_ARRAY_BYTES = 2 * 10**9  # of the images, which are in memory
 INSTALL_COMMANDS = (
     "python -c \"from torchvision.models import get_model; get_model('mobilenet_v3_small', "
@@ -113,6 +115,8 @@ def propose_study(
     path = scratch_path.with_name(f"{scratch_path.stem}-weights.yaml")
     if path.exists():
         return Proposal(None, [f"note: {path} already exists, and stays"])
+    data = None if is_folder else _describe_unscaled(scratch_path, card)
+    n_train = _count_training(card, data or {"validation": _count_validation(card)})
     candidates = [
         Candidate(item, step_timer(item, card.classes)) for item in _choose_measured(found)
     ]
@@ -130,16 +134,15 @@ def propose_study(
         return Proposal(None, [f"weights: {refusal}"])
     side = fitting[0].source.side
     lines = [
-        f"weights on this machine, each fine-tuned with {_count_epochs(card)} epochs, 3 seeds:"
+        f"weights on this machine, each fine-tuned with {_count_epochs(n_train)} epochs, 3 seeds:"
     ]
-    lines += [f"  {_describe_candidate(one, card)}" for one in candidates]
+    lines += [f"  {_describe_candidate(one, n_train)}" for one in candidates]
     if len(found) > len(candidates):
         lines.append(f"  and {len(found) - len(candidates)} larger ones")
     teacher, student = _choose_pair(
-        [one for one in fitting if one.source.side == side], card, minutes
+        [one for one in fitting if one.source.side == side], n_train, minutes
     )
-    seconds = _estimate_seconds(teacher, student, card)
-    data = None if is_folder else yaml.safe_load(scratch_path.read_text("utf-8"))["data"]
+    seconds = _estimate_seconds(teacher, student, n_train)
     text = format_study(source, path, card, teacher.source, student.source, data)
     write_bytes(path, text.encode())
     lines.append(
@@ -158,25 +161,30 @@ def _choose_measured(found: list[LocalWeights]) -> list[LocalWeights]:
 
 
 def _choose_pair(
-    candidates: list[Candidate], card: DatasetCard, minutes: float
+    candidates: list[Candidate], n_train: int, minutes: float
 ) -> tuple[Candidate, Candidate]:
     """Return teacher and student: the largest within the time, and the cheapest."""
     by_cost = sorted(candidates, key=lambda one: one.step_seconds)
     student = by_cost[0]
     teachers = [
-        one for one in by_cost if _estimate_seconds(one, student, card) <= 60 * minutes
+        one for one in by_cost if _estimate_seconds(one, student, n_train) <= 60 * minutes
     ] or by_cost[:1]
     return teachers[-1], student
 
 
-def _count_epochs(card: DatasetCard) -> int:
+def _count_training(card: DatasetCard, data: dict[str, Any]) -> int:
+    """Return the images that a study with these `data` trains on."""
+    return data.get("train_size") or card.train - data.get("validation", 0)
+
+
+def _count_epochs(n_train: int) -> int:
     """Return the epochs of fine-tuning."""
-    return min(max(math.ceil(GOOD_STEPS / _count_steps(card)), MIN_EPOCHS), MAX_EPOCHS)
+    return min(max(math.ceil(GOOD_STEPS / _count_steps(n_train)), MIN_EPOCHS), MAX_EPOCHS)
 
 
-def _count_steps(card: DatasetCard) -> int:
+def _count_steps(n_train: int) -> int:
     """Return the steps of an epoch."""
-    return -(-(card.train - _count_validation(card)) // BATCH_SIZE)
+    return -(-n_train // BATCH_SIZE)
 
 
 def _count_validation(card: DatasetCard) -> int:
@@ -191,9 +199,9 @@ def _count_bytes(card: DatasetCard, source: LocalWeights) -> int:
     return (card.train + card.validation + card.test) * card.shape[0] * source.side**2
 
 
-def _estimate_seconds(teacher: Candidate, student: Candidate, card: DatasetCard) -> float:
+def _estimate_seconds(teacher: Candidate, student: Candidate, n_train: int) -> float:
     """Return the seconds of the study: teacher, student on labels, and taught, for each seed."""
-    steps = _count_epochs(card) * _count_steps(card)
+    steps = _count_epochs(n_train) * _count_steps(n_train)
     taught = student.step_seconds + scaffold.FORWARD_SHARE * teacher.step_seconds
     networks = [teacher, student] if teacher is not student else [student]
     runs = [*(one.step_seconds for one in networks), taught]
@@ -203,13 +211,12 @@ def _estimate_seconds(teacher: Candidate, student: Candidate, card: DatasetCard)
     return one_seed * max(seeds / cores, 1)
 
 
-def _describe_candidate(candidate: Candidate, card: DatasetCard) -> str:
+def _describe_candidate(candidate: Candidate, n_train: int) -> str:
     """Return a line on a network: its weights, its size, and its price."""
     source = candidate.source
     megabytes = source.file.stat().st_size / 1e6
-    seconds = (
-        scaffold.SEED_COUNTS[0] * _count_epochs(card) * _count_steps(card) * candidate.step_seconds
-    )
+    steps = _count_epochs(n_train) * _count_steps(n_train)
+    seconds = scaffold.SEED_COUNTS[0] * steps * candidate.step_seconds
     return (
         f"{source.network} ({source.title}, {megabytes:.1f} MB, images of {source.side} x "
         f"{source.side}): {1000 * candidate.step_seconds:,.0f} ms for a step of {BATCH_SIZE}, "
@@ -262,14 +269,25 @@ def _get_normalization(source: LocalWeights) -> dict[str, list[float]] | None:
     return None
 
 
+def _describe_unscaled(scratch_path: Path, card: DatasetCard) -> dict[str, Any]:
+    """Return the images of the study from scratch, in their own size."""
+    data = yaml.safe_load(scratch_path.read_text("utf-8"))["data"]
+    side = max(card.shape[1:])
+    if card.shape[1:] == (side, side):
+        data.pop("resize", None)
+    elif "resize" in data:  # to a square, with all their pixels
+        data["resize"] = min(side, MAX_SIDE)
+    return data | {"pad": min(max(1, side // 8), scaffold.MAX_PAD)}
+
+
 def _describe_stored(
     source: DataSource, path: Path, card: DatasetCard, student: LocalWeights
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the images of a folder, in the size of the weights, as the study has them."""
     assert source.path is not None
     side = student.side
     options = scaffold.list_card_options(card) | {"resize": side}
-    data: dict[str, object] = {
+    data: dict[str, Any] = {
         "name": card.name,
         "path": os.path.relpath(source.path.absolute(), path.absolute().parent),
         "card": f"{path.stem}.card.json",
@@ -290,7 +308,7 @@ def format_study(
     card: DatasetCard,
     teacher: LocalWeights,
     student: LocalWeights,
-    data: dict[str, object] | None = None,
+    data: dict[str, Any] | None = None,
 ) -> str:
     """Return the text of the study that begins from weights.
 
@@ -332,7 +350,7 @@ def format_study(
         "starts:  # docs/how-to/weights.md; backbone_lr: factor on the rate of all that is not new",
         *starts,
         "recipe:",
-        f"  epochs: {_count_epochs(card)}",
+        f"  epochs: {_count_epochs(_count_training(card, data))}",
         f"  batch_size: {BATCH_SIZE}",
         f"  lr: {LEARNING_RATE}",
         "  annealing: cosine",

@@ -104,6 +104,39 @@ def test_images_that_are_no_color_folder_are_scaled_by_the_network_itself(kind, 
     assert "mean 0.485 0.456 0.406, std 0.229 0.224 0.225" in out and "fc.weight" in out
 
 
+def write_resnet18():
+    """Write weights of a network whose normalization is known, and return its file."""
+    save_file(get_model("resnet18").state_dict(), "some.safetensors")
+    return "some.safetensors"
+
+
+def test_large_images_of_an_array_are_not_made_smaller_before_the_network_scales_them():
+    """From scratch they are, or it takes too long; weights are for 224 pixels."""
+    arrays, random = {}, np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 20)):
+        arrays[f"{part}_images"] = random.integers(0, 256, (count, 96, 96, 3), np.uint8)
+        arrays[f"{part}_labels"] = np.arange(count) % 2
+    np.savez("large.npz", **arrays)
+    assert main(["init", "large.npz", "--weights", write_resnet18()]) == 0
+    study, scratch = (load.load_study(f"large{end}.yaml") for end in ("-weights", ""))
+    assert scratch.data.resize is not None and scratch.data.resize < 96
+    assert study.data.resize is None and study.data.pad == 12
+
+
+def test_the_time_is_that_of_the_images_that_the_study_trains_on(capsys, monkeypatch):
+    monkeypatch.setattr(scaffold, "time_step", lambda *_: 0.02)
+    assert main(["init", "fashion-mnist", "--weights", write_resnet18()]) == 0
+    study = load.load_study("fashion-mnist-weights.yaml")
+    size = study.data.train_size
+    assert isinstance(size, int) and size < 55_000
+    steps = study.recipe.epochs * -(-size // 32)
+    assert study.recipe.epochs == min(max(-(-300 // -(-size // 32)), 5), 30)
+    # 3 seeds on 2 cores: on labels, and taught, with a third of a step for the teacher.
+    seconds = 1.5 * (steps * (0.1 + 0.1 + 0.1 / 3) + 2 * scaffold.STARTUP_SECONDS)
+    text = f"{seconds / 60:,.0f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
+    assert f"taught by resnet18: about {text}" in capsys.readouterr().out
+
+
 def test_weights_of_unknown_normalization_get_no_study_of_such_images(capsys):
     torch.save(
         factory.build_named_model("wrn10-1", num_classes=7, in_channels=3).state_dict(), "mine.pt"
@@ -153,10 +186,9 @@ def test_a_folder_in_timm_s_format_gives_builder_size_and_normalization(tmp_path
 
 
 def test_the_largest_that_fits_the_time_teaches_the_cheapest():
-    card = DatasetCard("pets", "", "pets", (3, 32, 32), 2, 40, 10, "ab" * 32)
     a, b, c = (scaffold_weights.Candidate(None, seconds) for seconds in (0.1, 0.2, 9.0))  # pyright: ignore
-    assert scaffold_weights._choose_pair([c, a, b], card, 5) == (b, a)
-    assert scaffold_weights._choose_pair([c], card, 0.1) == (c, c)
+    assert scaffold_weights._choose_pair([c, a, b], 34, 5) == (b, a)
+    assert scaffold_weights._choose_pair([c], 34, 0.1) == (c, c)
 
 
 def test_the_size_is_named_as_a_choice_with_the_line_that_makes_it_larger(capsys, monkeypatch):
