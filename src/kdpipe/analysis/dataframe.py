@@ -224,7 +224,8 @@ class _DecisionRater:
         """Return the metrics by split of one set of weights, those of validation and test rated."""
         rated = {}
         for split in ("val", "test"):
-            if metrics.get(split):
+            # Simulated records have their error by the metric, and no predictions.
+            if metrics.get(split) and DECISION_KEY not in metrics[split]:
                 known = predictions.load_predictions(name, split, epoch)
                 error = None
                 if known is not None:

@@ -113,6 +113,18 @@ def test_a_registration_lists_the_same_contrasts_by_any_metric(metric):
                 assert contrast.values.tolist() == other.values.tolist()
 
 
+def test_simulated_records_on_which_custom_tables_are_tried_have_errors_by_the_metric():
+    plan, by_top1 = (unbalanced.plan(metric=metric) for metric in ("balanced", "top1"))
+    frame, expected = (
+        dataframe.build_results_frame(each, register.SimulatedStore(plan=each))
+        for each in (plan, by_top1)
+    )
+    for column in ("val_error", "test_error", "best_val_error", "teacher_test_error"):
+        assert expected[column].notna().any()
+        assert frame[column].tolist() == pytest.approx(expected[column].tolist(), nan_ok=True)
+    assert frame.test_top1_error.notna().any() and "test_top1_error" not in expected
+
+
 @pytest.mark.parametrize("metric", BEST_CELL)
 def test_power_is_from_a_pilot_by_the_metric_of_the_study(store, metric, tmp_path):
     """The pilot itself is by top-1; the difference of C2 varies over seeds as scikit-learn's."""

@@ -30,6 +30,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.plan.nodes import Ensemble, Plan, RecordedNode, Run
 from kdpipe.runs import registrations
+from kdpipe.runs.decision_metric import DecisionMetric
 from kdpipe.runs.files import write_bytes
 from kdpipe.runs.store import Store
 from kdpipe.stats.intervals import MIN_SEEDS_FOR_HALVES
@@ -146,9 +147,12 @@ def _simulate_record(node: RecordedNode, plan: Plan) -> dict:
     validation = plan.card.count_validation(plan.study.data.validation)
     if isinstance(node, Run):
         error = _simulate_error(node)
-        last = _simulate_metrics(error, validation, bool(node.spec.teacher))
+        metric = plan.study.metric
+        last = _simulate_metrics(error, validation, bool(node.spec.teacher), metric)
         checkpoints = {
-            str(epoch): _simulate_metrics(error + 5 * (1 - epoch / node.epochs), validation, False)
+            str(epoch): _simulate_metrics(
+                error + 5 * (1 - epoch / node.epochs), validation, False, metric
+            )
             | {"lr": 0.1}
             for epoch in plan.checkpoints_to_keep.get(node.name, ())
         }
@@ -156,7 +160,8 @@ def _simulate_record(node: RecordedNode, plan: Plan) -> dict:
         return record | {"last": last, "best": best, "checkpoints": checkpoints}
     runs = [run for run, _ in node.members] if isinstance(node, Ensemble) else [node.run]
     error = sum(map(_simulate_error, runs)) / len(runs) - (1 if isinstance(node, Ensemble) else 0)
-    return record | {"last": _simulate_metrics(error, 1, False)}
+    metric = plan.study.metric if isinstance(node, Ensemble) else "top1"
+    return record | {"last": _simulate_metrics(error, 1, False, metric)}
 
 
 def _simulate_error(run: Run) -> float:
@@ -174,13 +179,16 @@ def _simulate_error_mask(name: str) -> np.ndarray:
     return np.random.default_rng(zlib.crc32(name.encode())).random(N_IMAGES) < 0.2
 
 
-def _simulate_metrics(error: float, validation: int, has_teacher: bool) -> dict:
-    """Return metrics on all parts of the data."""
+def _simulate_metrics(
+    error: float, validation: int, has_teacher: bool, metric: DecisionMetric
+) -> dict:
+    """Return metrics on all parts of the data; errors by any metric are the same."""
     part = {"n": N_IMAGES, "accuracy": 1 - error / 100, "nll": error / 30, "ece": 0.02}
     part |= {"entropy": error / 40, "confidence": 1 - error / 200}
     if has_teacher:
         part |= {"agreement": 1 - error / 90, "kl": error / 50, "cross_entropy": 20.0}
-    return {"train": part, "val": part if validation else None, "test": part}
+    judged = part if metric == "top1" else part | {dataframe.DECISION_KEY: error}
+    return {"train": part, "val": judged if validation else None, "test": judged}
 
 
 CHOICE_RULE = (
