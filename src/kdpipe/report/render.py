@@ -158,8 +158,9 @@ def _find_exported(
             text = "Its weights have the recorded checksum."
         else:
             is_top1 = report.plan.study.metric == "top1"
-            column = "test_error" if is_top1 else "test_top1_error"
-            recorded_error = float(report.frame[column][report.frame.run == name].iloc[0])
+            rows = report.frame.loc[report.frame.run == name]
+            recorded_errors = rows.test_error if is_top1 else rows.test_top1_error
+            recorded_error = float(recorded_errors.iloc[0])
             measured = config["measured"]
             error = 100 - measured["files"]["model.onnx"]["accuracy"][0]
             name_error = "test error" if is_top1 else "top-1 test error"

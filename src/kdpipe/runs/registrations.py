@@ -178,7 +178,7 @@ def write_registered_verdicts(
     except OSError as error:
         raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        claims, verdicts = [], {}
+        claims, verdicts = list[Any](), dict[str, Any]()
     if verdicts.keys() != registration["claims"].keys() or len(claims) != len(verdicts):
         raise KdpipeError(
             f"{path} is not the claims.json of the registered version of kdpipe: it has to list "
