@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kdpipe.code_digest import hash_reached_code
 from kdpipe.errors import KdpipeError, StudyError, raise_study_errors
 from kdpipe.models.config import CustomModelConfig
 from kdpipe.models.custom import card as network_card
@@ -130,7 +131,10 @@ def check_cards(models: CustomModels) -> list[str]:
 
 
 def _is_current(models: CustomModels, model_input: ModelInput) -> bool:
-    """Return whether a network has a card with the digests of its present code."""
+    """Return whether a network has a card with the digests of its present code.
+
+    A library's code has none: it is that of the card's version.
+    """
     folder = Path(models.code or "")
     try:
         config = models.networks[model_input.name]
@@ -138,9 +142,17 @@ def _is_current(models: CustomModels, model_input: ModelInput) -> bool:
         card = network_card.load_card(folder, name, config, shape, classes, models.source)
     except KdpipeError:
         return False
-    return is_code_unchanged(card.code, folder, card.build) and (
-        card.gpu_checked or not models.on_gpus
-    )
+    is_unchanged = is_code_unchanged(card.code, folder, card.build) or _is_of_library(card, folder)
+    return is_unchanged and (card.gpu_checked or not models.on_gpus)
+
+
+def _is_of_library(card: ModelInfo, folder: Path) -> bool:
+    """Return whether a network is an installed library's, in the version of its card."""
+    library = card.build.partition(".")[0]
+    version = (card.libraries or {}).get(library)
+    if version is None or find_other_libraries({library: version}):
+        return False
+    return not hash_reached_code(folder, card.build)
 
 
 def _validate_each(

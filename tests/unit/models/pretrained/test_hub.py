@@ -19,12 +19,14 @@ import torch
 import yaml
 from helpers import synthetic_data, tiny_study
 
+from kdpipe import hashing
 from kdpipe.cli.main import main
 from kdpipe.config import load
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.jobs.prepare import prepare_dataset
 from kdpipe.jobs.train import train_run
 from kdpipe.models.config import PretrainedTeacher
+from kdpipe.models.custom import validate
 from kdpipe.models.pretrained import hub, input_transform, weights, weights_info
 from kdpipe.plan import planner
 from kdpipe.runs.execution_options import ExecutionOptions
@@ -92,6 +94,26 @@ def kdpipe(store, *words):
 
 
 # --- what timm itself says
+
+
+def test_a_network_of_timm_is_tried_again_for_another_version_alone(tmp_path, monkeypatch):
+    """Its card names the version, which stands for its code."""
+    study(tmp_path)
+    assert kdpipe(tmp_path, "check", "study.yaml", "--write")[0] == 0
+    (path,) = tmp_path.glob("small-*.network.json")
+    card = json.loads(path.read_text())
+    assert card["libraries"] == {"timm": timm.__version__} and not card.get("code")
+
+    def refuse(*_):
+        raise KdpipeError("tried")
+
+    monkeypatch.setattr(validate, "validate_model", refuse)
+    assert kdpipe(tmp_path, "check", "study.yaml")[0] == 0
+    for libraries in ({"timm": "0.1"}, {}):
+        older = hashing.add_checksum(card | {"libraries": libraries})
+        path.write_text(json.dumps(older))
+        code, message = kdpipe(tmp_path, "check", "study.yaml")
+        assert code == 2 and message.endswith("tried\n"), message
 
 
 def test_a_config_says_what_timm_makes_of_it(tmp_path):
