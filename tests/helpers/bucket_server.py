@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -30,6 +29,9 @@ class BucketServer:
     """
 
     def __init__(self):
+        # Seconds, which files that are only collected need not take.
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.application = DomainDispatcherApplication(create_backend_app)
         self.requests: list[str] = []

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import s3fs
 from helpers import bucket_server
 from helpers.finished_study import PLAN, STUDENT, TEACHER
 from werkzeug.wrappers import Response
@@ -239,7 +238,7 @@ def test_answers_that_fail_for_good_are_one_message(s3, store, new, capsys, word
 
 
 def test_slow_answers_are_waited_for_or_asked_for_again(s3, store, new, monkeypatch):
-    monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 3)
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 3)
     s3.answer = lambda request, n: time.sleep(6 if n == 4 else 0.05)
     assert main(UPLOAD) == 0
     s3.requests.clear()
@@ -247,8 +246,8 @@ def test_slow_answers_are_waited_for_or_asked_for_again(s3, store, new, monkeypa
 
 
 def test_a_server_that_does_not_answer_is_one_message(s3, store, capsys, monkeypatch):
-    monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 0.2)
-    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 2)
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 0.2)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 2)
     s3.answer = bucket_server.wait(2)
     assert refused(capsys, *DOWNLOAD).startswith(f"{URL} cannot be read (")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
