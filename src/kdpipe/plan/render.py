@@ -240,7 +240,7 @@ def _format_probed(plan: Plan) -> list[str]:
     for run in plan.runs.values():
         if run.spec.network.start is not None and run.spec.network.start.freezes_backbone:
             runs.setdefault(run.network, []).append(run)
-    lines = []
+    lines: list[str] = []
     for network, probed in runs.items():
         macs = sum(run.train_multiply_adds for run in probed)
         lines.append(

@@ -181,6 +181,7 @@ def test_teachers_and_initial_weights_are_named_with_checksum_and_license(taught
     assert "pretrained.stranger: the license of" in line and "starts.warm" in other
     # An export made from this one inherits what it was made from.
     found = find_origin(plan.study.pretrained["stranger"].model_copy(update={"path": "out"}))
+    assert found.stated_by == "its config.json"
     assert found.license == "mit" and found.source == f"the export of {run.name}"
     assert [item["license"] for item in found.base_models] == 2 * ["cc-by-nc-4.0"]
 

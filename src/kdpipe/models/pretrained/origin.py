@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -191,7 +191,7 @@ def _read_header_license(path: Path) -> str | None:
     return license if _is_license(license) else None
 
 
-def _is_license(value: object) -> bool:
+def _is_license(value: object) -> TypeGuard[str]:
     """Return whether a value may be the name of a license."""
     return isinstance(value, str) and 0 < len(value.strip()) <= kdpipe_export.MAX_NAME_LENGTH
 
