@@ -75,11 +75,11 @@ def claim_page() -> Iterator[str]:
 # Claims
 
 A claim is a statement that a study can support, contradict, or leave open: of the paper (C), of how
-long and on how many images one trains (E, D), of the field's methods (M), of what a student takes
-over from its teacher (N), and a reader's question (Q). What each compares is its formula; err is
-the top-1 error on test in points, and every effect is positive as claimed. The rules of a verdict,
-and how often it is wrong: [statistics](../statistics.md). The columns of `claims.json`:
-[results](results.md#claimsjson).
+long and on how many images one trains (E, D), of teachers from weights (F), of the field's methods
+(M), of what a student takes over from its teacher (N), and a reader's question (Q). What each
+compares is its formula; err is the top-1 error on test in points, and every effect is positive as
+claimed. The rules of a verdict, and how often it is wrong: [statistics](../statistics.md). The
+columns of `claims.json`: [results](results.md#claimsjson).
 """
     files = paths.list_claims()
     for key, one in load_claims().items():

@@ -47,6 +47,7 @@ from kdpipe.runs import registrations
 from kdpipe.runs.class_metrics import compute_decision_metric
 from kdpipe.runs.decision_metric import DecisionMetric
 from kdpipe.runs.records import EVAL_POINTS, RECORD_KINDS, UNAVERAGED_KEY
+from kdpipe.runs.spec import InitSpec
 from kdpipe.runs.store import Store
 from kdpipe.stats import replicates
 from kdpipe.stats.error_provenance import ErrorWithProvenance, ImageQuantity, Part
@@ -537,9 +538,16 @@ def _get_run_columns(lookup: RecordLookup, run: Run, seed: int, epoch: int | Non
 
 
 def _get_init_columns(run: Run) -> dict[str, str]:
-    """Return the network of a run that begins from weights."""
+    """Return the network of a run that has a start, and what it takes of the weights."""
     start = run.spec.network.start
-    return {"network": start.network} if start else {}
+    return {"network": start.network, "start": _describe_start(start)} if start else {}
+
+
+def _describe_start(start: InitSpec) -> str:
+    """Return how a network with a start begins."""
+    if "*" in start.new:
+        return START_AT_RANDOM
+    return PROBED if "*" in start.freeze else FINE_TUNED
 
 
 def _get_eval_point_columns(last_metrics: dict, record: dict | None) -> dict[str, float | None]:
@@ -626,6 +634,8 @@ NUMBER_COLUMNS = (
 POST_HOC_KINDS = ("probe", "gauge")  # no network as it is on the study's data
 SEARCH_TRIAL_KIND = "tried"  # what a search chooses by: no evidence for what it has chosen
 SHARED_TEACHER_NOTE = "one teacher for all seeds"
+# How a network begins: from weights, trained in its classifier alone or in more, or without any.
+PROBED, FINE_TUNED, START_AT_RANDOM = "probed", "fine-tuned", "at random"
 UNTRAINED_STOP = "checkpoint 0"  # the stop of a teacher that knows nothing: a control
 PATH_SEPARATOR = " > "  # between the networks of a chain, and between the methods of its steps
 

@@ -204,8 +204,10 @@ BOTH_WAYS = {
     ),
     "Q1": (staged(10.0, 10.5, 9.0), staged(8.0, 10.5, 9.0)),
 }
-# C5 is one of curves, below; test_teacher_claims and test_training_claims have the others.
-CASES_ELSEWHERE = ["C5", "D1", "E1", "E1p", "E2", "E3", "E4", "N1", "N2", "N3", "N4"]
+# C5 is one of curves, below; test_teacher_claims, test_training_claims and test_teacher_starts
+# have the others.
+CASES_ELSEWHERE = ["C5", "D1", "E1", "E1p", "E2", "E3", "E4", "F1", "F2", "N1", "N2"]
+CASES_ELSEWHERE += ["N3", "N4"]
 
 
 @pytest.mark.parametrize("claim", BOTH_WAYS)

@@ -336,6 +336,8 @@ class InitReport(NamedTuple):
 
     def __str__(self) -> str:
         """Describe what was loaded, is new and is frozen."""
+        if not self.taken:
+            return f"nothing is loaded: all {len(self.new):,} arrays are new, at random"
         new = f"new, at random: {', '.join(self.new)}" if self.new else "nothing is new"
         frozen = f"; {self.frozen:,} frozen" if self.frozen else ""
         return f"{self.taken:,} arrays loaded, {new}{frozen}"

@@ -65,6 +65,17 @@ def test_a_classifier_of_other_classes_is_new(tmp_path):
     assert message.endswith("arrays loaded, new, at random: linear.weight, linear.bias")
 
 
+def test_where_all_is_new_nothing_is_loaded(tmp_path):
+    state = saved(tmp_path / "w.safetensors")
+    network = spec(tmp_path / "w.safetensors", new=["*"])
+    model, random = fresh(network), fresh(BASE)
+    weights.load_init(model, network, tmp_path / "w.safetensors")
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, random.state_dict()[key]), key
+    message = str(weights.match_init_weights(network, tmp_path / "w.safetensors"))
+    assert message == f"nothing is loaded: all {len(state)} arrays are new, at random"
+
+
 def test_what_is_new_by_pattern_is_not_taken_over(tmp_path):
     state = saved(tmp_path / "w.safetensors")
     network = spec(tmp_path / "w.safetensors", new=["groups.2.*"])
