@@ -124,7 +124,9 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
     )
     stale_folders = _find_stale_folders(plan, to_do, store)
     if to_do:
-        raise_study_errors(source.name, data_drift.find_missing_images(plan, store))
+        errors = data_drift.find_missing_images(plan, store)
+        errors += data_drift.find_missing_weights(plan, to_do)
+        raise_study_errors(source.name, errors)
     kinds = _list_pending_kinds(plan, to_do, data_ready)
     preflight.check_output_dirs(kinds, store, Path(report_dir(study)))
     if plan.gauges.keys() & to_do:

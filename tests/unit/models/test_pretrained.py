@@ -173,7 +173,7 @@ def test_mistakes_are_found_before_any_job(tmp_path):
     assert f"missing required key; that of the existing file is {sha256}" in get_message(
         sha256=None
     )
-    assert "there is no file" in get_message(path=str(tmp_path / "v.pt"))
+    assert "there is no file" in get_message(path=str(tmp_path / "v.pt"), sha256=None)
     assert "give either weights" in get_message(path=None, sha256=None)
     assert "there is no network 'wrn'" in get_message(network="wrn")
     assert "torchvision has none for wrn10-1" in get_message(weights="IMAGENET1K_V1", sha256=None)

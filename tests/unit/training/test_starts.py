@@ -19,6 +19,7 @@ from kdpipe.models.factory import build_named_model
 from kdpipe.models.pretrained import weights
 from kdpipe.plan import planner
 from kdpipe.runs import run_folder
+from kdpipe.runs.integrity import data_drift
 from kdpipe.training import benchmark, loop
 
 FROZEN = ("stem.", "groups.0.")
@@ -239,7 +240,7 @@ def test_it_teaches_and_is_averaged_as_any_network(file):
 WRONG = {
     "network": ({"network": "wrn10-0.7x"}, "starts.warm.network: "),
     "itself": ({"network": "warm"}, "warm is an entry of `starts` itself"),
-    "file": ({"path": "/nowhere/w.pt"}, "starts.warm.path: there is no file"),
+    "file": ({"path": "/nowhere/w.pt", "sha256": None}, "starts.warm.path: there is no file"),
     "weights": ({"weights": "IMAGENET1K_V1", "sha256": None}, "starts.warm.weights: "),
     "both": ({"weights": "IMAGENET1K_V1"}, "remove sha256"),
     "checksum": ({"sha256": None}, "starts.warm.sha256: missing required key"),
@@ -252,6 +253,19 @@ WRONG = {
     "faster": ({"backbone_lr": 2}, "starts.warm.backbone_lr"),
     "probe": ({"probe": True, "freeze": ["stem.*"]}, "probe: true freezes the whole backbone"),
 }
+
+
+def test_a_study_is_planned_without_its_file(file):
+    with_file = planned(file)
+    plan = planned(file, {"path": "/nowhere/w.pt"})
+    assert plan.runs.keys() == with_file.runs.keys()
+    warm = [name for name in plan.weights if plan.runs[name].network == "warm"]
+    assert data_drift.check_study_inputs(plan, "s") == []  # nothing can be said of the file
+    (message,) = data_drift.find_missing_weights(plan, warm[:1])
+    assert message.startswith("starts.warm.path: there is no file '/nowhere/w.pt'")
+    others = plan.runs.keys() - plan.weights.keys()
+    assert others and data_drift.find_missing_weights(plan, others) == []
+    assert data_drift.find_missing_weights(with_file, plan.runs) == []
 
 
 @pytest.mark.parametrize("case", WRONG)

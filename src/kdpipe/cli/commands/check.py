@@ -33,6 +33,7 @@ def run(options) -> None:
     messages = [
         *starts,
         *data_drift.find_missing_images(plan, Store()),
+        *data_drift.find_missing_weights(plan, plan.runs),
         *load.collect_notes(plan.study),
     ]
     print("\n".join([first_line, *messages]))

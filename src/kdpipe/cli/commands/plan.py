@@ -98,6 +98,9 @@ def _print_plan(options) -> None:
         *(forecast.format_forecast(search_state) if search_state else []),
         *(_describe_search_worth(options, search_state, store) if search_state else []),
         *data_drift.find_missing_images(plan, store),
+        *data_drift.find_missing_weights(
+            plan, [run for run in plan.runs if states[run] == "to do"]
+        ),
     ]
     lines += _format_power(options, plan, cost_model, store)
     print("\n".join([*filter(None, lines), *load.collect_notes(plan.study)]))

@@ -94,7 +94,10 @@ def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str
             )
         return
     if not os.path.isfile(path):
-        yield f"{location}.path: there is no file {format_value(path)}"
+        # With its checksum a file is needed for runs that are still to be trained alone: see
+        # `data_drift.find_missing_weights`.
+        if lacks_checksum or source.weights is not None:
+            yield f"{location}.path: there is no file {format_value(path)}"
     elif lacks_checksum:
         checksum = hash_regular_file(path)
         yield f"{location}.sha256: missing required key; that of the existing file is {checksum}"

@@ -5,7 +5,7 @@ them, before any time is spent: custom images, custom code, and files of pretrai
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from kdpipe.data import cards
 from kdpipe.data.config import DataConfig
 from kdpipe.data.imagefolder import unlabelled_card as unlabelled
 from kdpipe.errors import KdpipeError, raise_study_errors
-from kdpipe.models.pretrained import input_transform
+from kdpipe.models.pretrained import input_transform, weights_info
 from kdpipe.models.pretrained.input_transform import ModelInput
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs.ownership import CARD_FILE
@@ -182,6 +182,30 @@ def find_missing_images(plan: Plan, store: Store) -> list[str]:
     ]
 
 
+def find_missing_weights(plan: Plan, names: Collection[str]) -> list[str]:
+    """Return an error for each file of weights that is not there and that some runs need.
+
+    With its checksum alone a study can be planned and reported.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    names : collection of str
+        The runs.
+    """
+    needed = {plan.weights[name] for name in plan.weights.keys() & set(names)}
+    missing = {path for path in needed if not Path(path).is_file()}
+    sections = {"pretrained": plan.study.pretrained, "starts": plan.study.starts}
+    return [
+        f"{section}.{name}.path: there is no file {format_value(source.path)}: bring it before "
+        "anything is trained from it"
+        for section, sources in sections.items()
+        for name, source in sources.items()
+        if weights_info.find_weights_file(source) in missing
+    ]
+
+
 def _find_changed(section: str, data: DataConfig) -> Iterator[str]:
     """Return an error if the images of one section have changed."""
     if data.path is None or data.name in cards.list_datasets():
@@ -201,7 +225,7 @@ def _find_weight_errors(plan: Plan) -> Iterator[str]:
     code = Path(plan.study.code) if plan.study.code else None
     for name, path in plan.weights.items():
         spec = plan.runs[name].spec
-        if spec.pretrained:
+        if spec.pretrained and Path(path).is_file():
             from kdpipe.models.pretrained import weights
 
             try:
@@ -216,7 +240,7 @@ def _check_inits(plan: Plan) -> "dict[str, InitReport | KdpipeError]":
     inits: dict[str, InitReport | KdpipeError] = {}
     for run, path in plan.weights.items():
         network = plan.runs[run].spec.network
-        if network.start and network.name not in inits:
+        if network.start and network.name not in inits and Path(path).is_file():
             from kdpipe.models.pretrained import weights
 
             try:
