@@ -83,6 +83,8 @@ HEADINGS = {
     "vs_direct": "against large to small",
     "vs_plain": "against the plain one",
 }
+# How a text begins that a spreadsheet evaluates; a difference such as -1.5 to 0.3 is none.
+FORMULA = re.compile(r"[=@\t\r]|[+-].*[|!=@]", re.DOTALL)
 VALUES = "_values"  # ends the key of the values by seed that a number is the mean of
 EPOCH_LABELS: dict[EvalPoint, str] = {"last": "last epoch", "best": "best epoch"}
 # What LaTeX takes for more than text.
@@ -715,8 +717,20 @@ def _to_series(values: dict[float, float]) -> pd.Series:
 
 
 def table_to_csv(table: RenderedTable) -> str:
-    """Return every number of a table, unrounded."""
-    return table.data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    """Return every number of a table, unrounded; no text is a formula to a spreadsheet."""
+    data = table.data.copy(deep=False)
+    for name in data.columns:
+        values = data[name].tolist()
+        disarmed = [_disarm_formula(value) for value in values]
+        if disarmed != values:  # numbers keep their type, and so their text
+            data[name] = pd.Series(disarmed, index=data.index, dtype=object)
+    return data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def _disarm_formula(value: Any) -> Any:
+    """Return a text, as the name of a class, with an apostrophe before what begins a formula."""
+    is_formula = isinstance(value, str) and FORMULA.match(value)
+    return f"'{value}" if is_formula else value
 
 
 def table_to_markdown(table: RenderedTable) -> str:

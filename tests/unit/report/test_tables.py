@@ -13,6 +13,7 @@ from scipy import stats
 from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, normalize_frame
 from kdpipe.report import format
 from kdpipe.report.table import (
+    RenderedTable,
     adjust_differences,
     estimate_difference,
     load_tables,
@@ -554,3 +555,15 @@ def test_differences_that_hold_together_are_bonferronis():
     (alone,) = adjust_differences([lone]).rows
     assert alone == pytest.approx({key: lone[key] for key in lone if key != "d_values"})
     assert adjust_differences([lone] * 20).rows[0]["d_mark"] == "cannot tell"
+
+
+def test_no_text_of_a_csv_is_a_formula_to_a_spreadsheet():
+    """A class is named by its folder, which may be a stranger's."""
+    names = ["=cmd|' ,C calc'!A0", "-2+3\n@SUM(A1)", "@x", "-1.5 to 0.3", "-", "a=b"]
+    grid = pd.DataFrame({"class": names, "n": range(6), "error": [-1.5, 2, 3, 4, 5, math.nan]})
+    plain = table_to_csv(RenderedTable("x", "X", "", grid[3:], grid[3:], []))
+    assert plain == grid[3:].to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    text = table_to_csv(RenderedTable("x", "X", "", grid, grid, []))
+    back = pd.read_csv(io.StringIO(text), na_filter=False)
+    assert back["class"].tolist() == [f"'{name}" for name in names[:3]] + names[3:]
+    assert text.endswith("a=b,5,\n")
