@@ -30,6 +30,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -76,9 +77,9 @@ SETTINGS = (
 )
 
 # Studies by balanced accuracy, with a large class that is easier and nine small ones.
-CLASSES = {"class_errors": (0.4, *[9.6 / 9] * 9)}
-HALF = CLASSES | {"class_shares": (0.5, *[0.5 / 9] * 9)}  # 39 test images in a small class
-MOST = CLASSES | {"class_shares": (0.85, *[0.15 / 9] * 9)}  # 12
+CLASSES: dict[str, Any] = {"class_errors": (0.4, *[9.6 / 9] * 9)}
+HALF: dict[str, Any] = CLASSES | {"class_shares": (0.5, *[0.5 / 9] * 9)}  # 39 test images in a small class
+MOST: dict[str, Any] = CLASSES | {"class_shares": (0.85, *[0.15 / 9] * 9)}  # 12
 BALANCED_SETTINGS = (
     Setting("balanced: null", **HALF),
     Setting("balanced: null, 10 seeds", seeds=10, **HALF),
