@@ -78,8 +78,9 @@ SETTINGS = (
 
 # Studies by balanced accuracy, with a large class that is easier and nine small ones.
 CLASSES: dict[str, Any] = {"class_errors": (0.4, *[9.6 / 9] * 9)}
-HALF: dict[str, Any] = CLASSES | {"class_shares": (0.5, *[0.5 / 9] * 9)}  # 39 test images in a small class
-MOST: dict[str, Any] = CLASSES | {"class_shares": (0.85, *[0.15 / 9] * 9)}  # 12
+# 39 and 12 test images in a small class.
+HALF: dict[str, Any] = CLASSES | {"class_shares": (0.5, *[0.5 / 9] * 9)}
+MOST: dict[str, Any] = CLASSES | {"class_shares": (0.85, *[0.15 / 9] * 9)}
 BALANCED_SETTINGS = (
     Setting("balanced: null", **HALF),
     Setting("balanced: null, 10 seeds", seeds=10, **HALF),

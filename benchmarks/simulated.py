@@ -208,7 +208,9 @@ class Studies:
             run += np.repeat(random.normal(0, s.redrawn, (cells, s.splits)), s.seeds, axis=1)
         total = np.sqrt(s.difficulty**2 + s.taste**2 + luck**2 + shift**2 + s.redrawn**2)
 
-        def draw_errors(errors, run, images: int, sets: int, factors=1.0) -> np.ndarray:
+        def draw_errors(
+            errors, run, images: int, sets: int, factors: np.ndarray | float = 1.0
+        ) -> np.ndarray:
             """Which images each run gets wrong; of several splits the sets are their own.
 
             factors: of each image, by how much more often it is wrong.
