@@ -230,7 +230,7 @@ def test_an_export_in_a_published_report_is_compared_with_its_record_by_top_1(
     predicted = unbalanced.draw_predictions(run, "last", "test")
     top1 = 100 * np.mean(predicted != unbalanced.LABELS)
     name = "test error" if metric == "top1" else "top-1 test error"
-    assert text.endswith(f"others: {name} 25.00 %, {top1:.2f} % in the record.")
+    assert text.endswith(f"as the result: {name} 25.00 %, {top1:.2f} % in the record.")
 
 
 def test_the_errors_of_probes_are_called_top_1_whatever_the_metric():

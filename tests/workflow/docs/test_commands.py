@@ -8,6 +8,7 @@ waits for clocks.
 """
 
 import functools
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ import yaml
 from helpers import forkserver, synthetic_data, tiny_study
 from helpers.snakemake_sandbox import ROOT
 
+from kdpipe.analysis.claim import load_claims
 from kdpipe.cli import main
 
 README = ROOT / "README.md"
@@ -138,6 +140,11 @@ def scene(page: Path, here: Path, finished) -> None:
         (here / "studies").symlink_to(ROOT / "studies")
     if page.stem == "unlabelled":
         synthetic_data.photographs(here, ["more"], 0, 80, held="")
+    if page.stem == "register":
+        old = here / "old/reports/mine"
+        old.mkdir(parents=True)
+        claims = [{"id": name, "verdict": "not tested"} for name in load_claims()]
+        (old / "claims.json").write_text(json.dumps(claims))
     if page.stem == "older":
         shutil.copytree(finished / "results", here / "old", symlinks=True)
 
