@@ -147,7 +147,7 @@ def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finish
     plan = build(study())
     labels = label_nodes(plan)
     for label in (labels[name] for name in plan.nodes_by_name):  # and not its data set's
-        (line,) = [line for line in message if f"] {label}: validation error " in line]
+        (line,) = [line for line in message if f"] {label}: top-1 validation error " in line]
         assert re.match(r"\[\d+ %(, .* left(, at the current pace)?)?\] ", line)
     assert not any("test error" in line or "rule train" in line for line in message)
     finished_runs, first, second, page, weights, files, took = message[-7:]

@@ -78,7 +78,8 @@ def _format_entry(entry: dict, row: pd.Series) -> str:
     train_size = _load_file()["protocol"][entry["data"]]["train_size"]
     if not math.isnan(row.train_n) and row.train_n != train_size:
         source += f", on {train_size:,} training images"
-    return f"{entry['error']:g}{spread} ({source})"
+    by_top1 = "" if row.get("metric", "top1") == "top1" else "top-1 "
+    return f"{by_top1}{entry['error']:g}{spread} ({source})"
 
 
 @functools.cache

@@ -121,8 +121,8 @@ def new_record(spec: RecordedSpec) -> dict:
 def format_summary(record: dict) -> str:
     """Return the result of a job as the last line of its log.
 
-    It has only the validation error: a job does not know its study, and the test results of a
-    preregistered one must not be seen yet.
+    It has only the validation error, by top-1: a job does not know its study, and the test results
+    of a preregistered one must not be seen yet.
     """
     if record["status"] != "done":
         return f"{record['name']}: {record['status']}: {record['reason']}"
@@ -131,7 +131,7 @@ def format_summary(record: dict) -> str:
     if validation is None:
         return f"{record['name']}: done{time_taken}"
     error = 100 * (1 - validation["accuracy"])
-    return f"{record['name']}: validation error {error:.2f} %{time_taken}"
+    return f"{record['name']}: top-1 validation error {error:.2f} %{time_taken}"
 
 
 def add_code(record: dict, code: Path | None, sessions: Sequence[Mapping[str, str]] = ()) -> dict:

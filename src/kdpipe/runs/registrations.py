@@ -23,6 +23,8 @@ LOOKS_SUFFIX = ".looks.json"  # of the log of a study's looks, beside its regist
 REGISTRATION_FORMAT = 2
 # A registration of this format lists no names: it seals the runs of its own study.
 FORMAT_WITHOUT_NAMES = 1
+# What every version has listed of a claim.
+CLAIM_KEYS = {"id", "verdict", "reason", "n", "effect", "low", "high", "p_corrected"}
 FIRST_RULES = 1  # of verdicts, in a registration that names none
 
 
@@ -161,8 +163,8 @@ def write_registered_verdicts(
     Raises
     ------
     KdpipeError
-        If the file cannot be read, or does not hold the claims that are registered, or if the
-        folder has those of another study.
+        If the file cannot be read, does not hold the claims that are registered, or holds those of
+        more seeds, or if the folder has those of another study.
     """
     target = registered_verdicts_path(registration, store)
     if target.exists() and load_registered_verdicts(registration, store) is None:
@@ -174,15 +176,22 @@ def write_registered_verdicts(
     try:
         with open_regular_file(path) as file:
             claims = json.loads(file.read(), parse_constant=_refuse_constant)
-        verdicts = {claim["id"]: claim["verdict"] for claim in claims}
+        complete = [claim for claim in claims if claim.keys() >= CLAIM_KEYS]
+        verdicts = {claim["id"]: claim["verdict"] for claim in complete}
+        n_seeds = max((int(claim["n"]) for claim in complete), default=0)
     except OSError as error:
         raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        claims, verdicts = list[Any](), dict[str, Any]()
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        claims, verdicts, n_seeds = [], {}, 0
     if verdicts.keys() != registration["claims"].keys() or len(claims) != len(verdicts):
         raise KdpipeError(
             f"{path} is not the claims.json of the registered version of kdpipe: it has to list "
             "all claims of the registration, and no others"
+        )
+    if n_seeds > len(seeds):
+        raise KdpipeError(
+            f"{path} has a claim on {n_seeds} seeds, where this look has {len(seeds)}: let the "
+            "registered version make the report of the same seeds, and keep its claims.json"
         )
     content = {
         "study": registration["study"],

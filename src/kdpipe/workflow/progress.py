@@ -139,10 +139,12 @@ def _format_stopped(process: StoppedProcess) -> Text:
 
 
 def _format_progress(job: JobRow) -> tuple[str, str]:
-    """Return the epoch and the validation error of a job, empty if it has none."""
+    """Return the epoch and the top-1 validation error of a job, empty if it has none."""
     if not job.epochs:
         return "", ""
-    error = "" if job.progress.error is None else f"validation error {job.progress.error:.1f} %"
+    error = (
+        "" if job.progress.error is None else f"top-1 validation error {job.progress.error:.1f} %"
+    )
     return f"epoch {job.progress.epoch} of {job.epochs}", error
 
 

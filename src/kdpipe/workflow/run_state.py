@@ -34,7 +34,7 @@ class RunProgress(NamedTuple):
     epoch : int
         Finished epochs.
     error : float or None
-        Validation error after the last of them, in percent.
+        Top-1 validation error after the last of them, in percent.
     seconds : float
         What their training took; 0 where a version that did not write it runs.
     """
@@ -529,4 +529,4 @@ def _describe_outcome(node: Node, record: dict | None) -> str:
     if record["status"] != "done":
         return f"{record['status']} ({record['reason']})"
     val = (record.get("last") or {}).get("val")
-    return f"validation error {100 * (1 - val['accuracy']):.2f} %" if val else "done"
+    return f"top-1 validation error {100 * (1 - val['accuracy']):.2f} %" if val else "done"

@@ -94,7 +94,7 @@ def format_status(
         )
     for run in running:
         epoch, error = progress[run.name].epoch, progress[run.name].error
-        error_text = "" if error is None else f", validation error {error:.1f} %"
+        error_text = "" if error is None else f", top-1 validation error {error:.1f} %"
         lines.append(
             f"  running  {labels[run.name]}: epoch {epoch} of {run.epochs} done{error_text}"
         )

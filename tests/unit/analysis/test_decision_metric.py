@@ -17,7 +17,7 @@ from kdpipe.analysis.claim import Finding
 from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame
 from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import power_report, register
-from kdpipe.analysis.search import rounds
+from kdpipe.analysis.search import rounds, worth
 from kdpipe.jobs.train import train_run
 from kdpipe.report import render, table
 from kdpipe.report.figures import cost
@@ -141,6 +141,21 @@ def test_power_is_from_a_pilot_by_the_metric_of_the_study(store, metric, tmp_pat
         for arm in ("kd", "scratch")
     )
     assert spread.seed + spread.both == pytest.approx(np.var(100 * (scratch - kd), ddof=1))
+
+
+@pytest.mark.parametrize("metric", BEST_CELL)
+def test_what_a_search_can_find_is_by_the_metric_of_the_study(store, metric, tmp_path):
+    """The spread of a pilot by top-1 is that of the same pilot by the study's metric."""
+    spreads = []
+    for pilot_metric in ("top1", metric):
+        folder = tmp_path / pilot_metric
+        folder.mkdir(exist_ok=True)
+        tiny_study.write(folder / "pilot.yaml", unbalanced.STUDY | {"metric": pilot_metric})
+        study = unbalanced.plan(metric=metric).study
+        spreads.append(worth.estimate_pilot_spread("unbalanced", folder, store, study))
+    by_top1 = unbalanced.plan(metric="top1").study
+    other = worth.estimate_pilot_spread("unbalanced", folder, store, by_top1)
+    assert spreads[0] == spreads[1] and (spreads[0] == other) == (metric == "top1")
 
 
 def judge(store, **changes):

@@ -51,6 +51,8 @@ def test_a_few_numbers_of_the_paper():
 def test_it_stands_beside_the_same_cell():
     text = describe_published_error(normalize_frame(frame(of_wrn40())))
     assert text == "8.324 ± 0.111 (appendix table A, printed in the paper, mean ± sd over n - 1)"
+    by_f1 = describe_published_error(normalize_frame(frame(of_wrn40(metric="macro_f1"))))
+    assert by_f1 == f"top-1 {text}"  # published errors are top-1
     assert describe_published_error(normalize_frame(frame(measured(kind="scratch")))).startswith(
         "8.751 ± 0.129"
     )

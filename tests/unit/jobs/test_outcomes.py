@@ -256,7 +256,7 @@ def test_the_line_of_a_job_says_nothing_of_test(store):
     record = tiny_study.record(store, run)
     message = format_summary(record)
     error = 100 * (1 - record["last"]["val"]["accuracy"])
-    assert f"validation error {error:.2f} %" in message
+    assert f": top-1 validation error {error:.2f} %" in message
     record["last"]["test"]["accuracy"] = record["best"]["test"]["accuracy"] = 0.123456
     assert format_summary(record) == message
     record["last"]["val"] = None

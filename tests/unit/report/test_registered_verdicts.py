@@ -300,14 +300,27 @@ def test_other_claims_of_the_registered_code_are_named(here, change):
         lambda rows: [*rows, {}],
         lambda rows: [*rows, rows[0]],
         lambda rows: [rows[0] | {"effect": math.nan}, *rows[1:]],
+        lambda rows: [{key: row[key] for key in ("id", "verdict")} for row in rows],
+        lambda rows: [rows[0] | {"n": "many"}, *rows[1:]],
     ],
-    ids=["one is missing", "one is none", "one twice", "NaN"],
+    ids=["one is missing", "one is none", "one twice", "NaN", "verdicts alone", "no number"],
 )
 def test_a_part_of_the_claims_or_more_is_not_kept(here, change, capsys):
     _, path = of_other_code(here)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 2
     assert "it has to list all claims of the registration" in capsys.readouterr().err
+    assert not list(Store().root.glob("claims_rules_*"))
+
+
+def test_claims_on_more_seeds_than_the_look_has_are_not_kept(here, capsys):
+    plan, path = of_other_code(here)
+    rows, n_seeds = json.loads(path.read_text()), len(plan.study.due_seeds)
+    rows[0]["n"] = n_seeds + 1
+    path.write_text(json.dumps(rows))
+    assert main(["register", "small.yaml", "--keep-claims", str(path)]) == 2
+    message = capsys.readouterr().err
+    assert f"a claim on {n_seeds + 1} seeds, where this look has {n_seeds}" in message
     assert not list(Store().root.glob("claims_rules_*"))
 
 

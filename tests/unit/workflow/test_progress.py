@@ -126,7 +126,7 @@ def test_a_line_for_each_job_that_made_something(snakemake):
     assert first.startswith("study tiny: runs 0 of 4, logit caches 0 of 1, ensembles 0 of 1; ")
     error = 100 * (1 - tiny_study.record(Store(), scratch)["last"]["val"]["accuracy"])
     assert re.fullmatch(
-        rf"\[\d+ %, .* left\] {SCRATCH}: validation error {error:.2f} %, 0.0 s", lines[0]
+        rf"\[\d+ %, .* left\] {SCRATCH}: top-1 validation error {error:.2f} %, 0.0 s", lines[0]
     )
     assert lines[1].split("] ")[1] == f"logits of {TEACHER}: made, 0.0 s"
     assert len(lines) == 2

@@ -79,7 +79,7 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     seconds = json.loads(run_folder.progress_path(store.run(run.name)).read_bytes())["seconds"]
     assert 0 < seconds < 60 and "time left: unknown" not in message  # by its own finished epochs
     epoch = int(message.split("epoch ")[1].split()[0])
-    assert re.search(r"done, validation error \d+\.\d %$", message, re.MULTILINE)
+    assert re.search(r"done, top-1 validation error \d+\.\d %$", message, re.MULTILINE)
     assert 0 < epoch <= 300
 
 

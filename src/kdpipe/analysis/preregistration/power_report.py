@@ -259,8 +259,7 @@ def estimate_pilot_spreads(
     KdpipeError
         If the pilot has no file or no records of two seeds, or is blinded.
     """
-    plan = registration.load_pilot(name, folder, store)
-    plan = replace(plan, study=plan.study.model_copy(update={"metric": study.metric}))
+    plan = registration.load_pilot(name, folder, store, study)
     frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), study.reading)
     curves = dataframe.build_curves_frame(plan, store)
     error_masks = PerImageMetrics(plan, store, study.reading).load_part

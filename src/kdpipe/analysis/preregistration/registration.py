@@ -17,6 +17,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -780,8 +781,8 @@ def find_study_file(name: str, folder: Path) -> Path | None:
     return None
 
 
-def load_pilot(name: str, folder: Path, store: Store) -> Plan:
-    """Load the study of a name, whose results may be read.
+def load_pilot(name: str, folder: Path, store: Store, study: Study) -> Plan:
+    """Load the pilot of a study, whose results may be read, to be judged by the study's metric.
 
     Parameters
     ----------
@@ -791,11 +792,13 @@ def load_pilot(name: str, folder: Path, store: Store) -> Plan:
         Folder to search, as `find_study_file` does.
     store : Store
         The results folder.
+    study : Study
+        The study that the pilot is for.
 
     Returns
     -------
     Plan
-        The plan of the pilot.
+        The plan of the pilot, with the metric of the study.
 
     Raises
     ------
@@ -811,4 +814,4 @@ def load_pilot(name: str, folder: Path, store: Store) -> Plan:
     plan = planner.build_plan(load.load_study(path))
     if (reason := find_blinding_reason(plan, store)) is not None:
         raise KdpipeError(f"--pilot {name}: {reason}")
-    return plan
+    return replace(plan, study=plan.study.model_copy(update={"metric": study.metric}))

@@ -74,8 +74,10 @@ def assume_spread(n_validation: int, sd: float | None = None) -> SearchSpread:
     return SearchSpread(TEACHER_SD, CELL_SD, run, IMAGE_SCALE / root, source)
 
 
-def estimate_pilot_spread(name: str, folder: Path, store: Store) -> SearchSpread | None:
-    """Estimate the spread from the validation errors of a pilot's students.
+def estimate_pilot_spread(
+    name: str, folder: Path, store: Store, study: Study
+) -> SearchSpread | None:
+    """Estimate the spread from the validation errors of a pilot's students, by the study's metric.
 
     Parameters
     ----------
@@ -85,6 +87,8 @@ def estimate_pilot_spread(name: str, folder: Path, store: Store) -> SearchSpread
         Folder of the study's file.
     store : Store
         The results folder.
+    study : Study
+        The study that the pilot is for.
 
     Returns
     -------
@@ -105,7 +109,7 @@ def estimate_pilot_spread(name: str, folder: Path, store: Store) -> SearchSpread
     from kdpipe.stats import posterior, replicates
     from kdpipe.stats.image_spread import find_image_spread
 
-    plan = registration.load_pilot(name, folder, store)
+    plan = registration.load_pilot(name, folder, store, study)
     pilot = plan.study
     frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), pilot.reading)
     students = contest.select_terminal_students(dataframe.normalize_frame(frame))

@@ -120,7 +120,9 @@ def _describe_search_worth(options, search_state, store) -> list[str]:
         n_validation = plan.card.count_validation(plan.study.data.validation)
         spread = worth.assume_spread(n_validation, options.sd)
     else:
-        spread = worth.estimate_pilot_spread(options.pilot, Path(options.study).parent, store)
+        spread = worth.estimate_pilot_spread(
+            options.pilot, Path(options.study).parent, store, plan.study
+        )
         if spread is None:
             raise KdpipeError(
                 f"--pilot {options.pilot}: {store.root} has no two students of it with two seeds: "

@@ -76,8 +76,8 @@ def test_the_spread_may_be_that_of_a_pilot(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(registration, "find_blinding_reason", lambda *_: "its look is not reached")
         with pytest.raises(KdpipeError, match="--pilot before: its look is not reached"):
-            worth.estimate_pilot_spread("before", tmp_path, store)
-    spread = worth.estimate_pilot_spread("before", tmp_path, store)
+            worth.estimate_pilot_spread("before", tmp_path, store, study_of())
+    spread = worth.estimate_pilot_spread("before", tmp_path, store, study_of())
     assert spread.run > 0 and spread.cell > 0 and spread.source == "the spread of before"
 
 
