@@ -389,7 +389,8 @@ def _judge(
     ]
     if (top1_table := top1.render_top1_table(frame)) is not None:
         tables.append(top1_table)
-    if (export_table := as_files.render_export_table(frame, interim)) is not None:
+    export_table = as_files.render_export_table(frame, study.smallest_effect, interim)
+    if export_table is not None:
         tables.append(export_table)
     custom_tables, table_errors = plugins.render_custom_tables(study, frame, interim, error_masks)
     custom_figures, figure_errors = plugins.render_custom_figures(study, frame, curves)

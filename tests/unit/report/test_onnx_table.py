@@ -29,7 +29,7 @@ FRAME = frame(SCRATCH, cell([9.0, 9.0, 12.0], teacher="large"), ALONE, TAUGHT, L
 
 
 def test_what_quantising_costs_and_whether_distilling_survives_it():
-    table = as_files.render_export_table(FRAME)
+    table = as_files.render_export_table(FRAME, 0.75)
     assert table is not None
     scratch, student, teacher = table.data.to_dict("records")
     assert [row["network"] for row in (scratch, student, teacher)] == [
@@ -44,12 +44,25 @@ def test_what_quantising_costs_and_whether_distilling_survives_it():
     assert teacher["int8_vs_float32"] == pytest.approx(1.0)
     assert (teacher["float32_kB"], teacher["int8_kB"]) == (900, 300)
     assert (student["float32_ms"], student["int8_ms"]) == (0.2, 0.1)
-    assert "on a processor." in table.caption
+    assert "in one thread of a processor." in table.caption
+
+
+def test_it_says_where_int8_costs_more_than_the_smallest_effect():
+    """It costs a point from scratch and the teacher, half a point after distilling."""
+    table = as_files.render_export_table(FRAME, 0.75)
+    assert table is not None
+    notes = {row["network"]: row["notes"] for row in table.data.to_dict("records")}
+    too_much = "int8 costs more than the smallest effect"
+    assert notes == {"scratch": too_much, "student": "", "teacher": too_much}
+    assert "In 2 of 3 rows" in table.caption and "--keep-float 1" in table.caption
+    fine = as_files.render_export_table(FRAME, 1.0)
+    assert fine is not None and set(fine.data.notes) == {""}
+    assert "In no row does int8 cost more than the smallest effect" in fine.caption
 
 
 def test_a_network_that_was_not_measured_keeps_its_row_with_the_reason():
     lost = gauged(["failed", "failed"], [9.0, 9.0], teacher="large")
-    table = as_files.render_export_table(frame(SCRATCH, ALONE, lost))
+    table = as_files.render_export_table(frame(SCRATCH, ALONE, lost), 0.75)
     assert table is not None
     (row,) = [row for row in table.data.to_dict("records") if row["network"] == "student"]
     assert row["n"] == 0 and "failed for a reason" in row["notes"]
@@ -57,7 +70,7 @@ def test_a_network_that_was_not_measured_keeps_its_row_with_the_reason():
 
 def test_there_is_neither_where_none_was_asked_for():
     plain = frame(SCRATCH, cell([9.0, 9.0, 9.0], teacher="large"))
-    assert as_files.render_export_table(plain) is None
+    assert as_files.render_export_table(plain, 0.75) is None
     assert render_figure("files", load_figures()["files"], plain, CURVES) is None
 
 

@@ -24,7 +24,8 @@ CAPTION = (
     "(int8, ONNX Runtime, calibrated on training images); mean ± half of the 95 % t interval over "
     "n seeds. Differences are paired by seed, negative is better: int8 against float32 says what "
     "quantising costs, each of both against scratch in the same numbers says whether distilling "
-    "survives it. kB is the size of the file, ms the median time of one image on {processor}."
+    "survives it. kB is the size of the file, ms the median time of one image in one thread of "
+    "{processor}. {cost}"
 )
 NAME, TITLE = "as_files", "Networks as files: float32 and int8"
 EMPTY = pd.Series(dtype=float)
@@ -36,9 +37,19 @@ COLUMNS = (
 
 
 def render_export_table(
-    frame: pd.DataFrame, interim: InterimAnalysis = SINGLE_ANALYSIS
+    frame: pd.DataFrame, smallest_effect: float, interim: InterimAnalysis = SINGLE_ANALYSIS
 ) -> RenderedTable | None:
-    """Render a row for each exported network; None where the study exports none."""
+    """Render a row for each exported network; None where the study exports none.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The results frame.
+    smallest_effect : float
+        In points; where int8 costs more, the row and the caption say so.
+    interim : InterimAnalysis
+        The interim analysis that the report shows.
+    """
     measured = select_export_rows(frame)
     if not len(measured):
         return None
@@ -50,11 +61,27 @@ def render_export_table(
             rows.append(key | {"network": "student"} | path | _summarize_files(cell, scratch))
     for path, cell in group_rows(filter_rows(measured, kind="teacher"), "teacher", "stop"):
         rows.append({"network": "teacher"} | path | _summarize_files(cell))
+    cost = _note_int8_cost(rows, smallest_effect)
     processors = sorted({name.removeprefix("cpu: ") for name in measured.device if name})
-    caption = CAPTION.format(processor=" and ".join(processors) or "no machine yet")
+    caption = CAPTION.format(processor=" and ".join(processors) or "no machine yet", cost=cost)
     headings = {column: column.replace("_vs_", " against ") for column in COLUMNS.split()}
     grid = build_table_data(caption, rows, COLUMNS.removesuffix(" notes"), **headings)
     return render_table_data(NAME, TITLE, grid, interim, describe_eval_point(frame))
+
+
+def _note_int8_cost(rows: list[dict], smallest_effect: float) -> str:
+    """Note in each row that int8 costs more than the smallest effect; return how many it does."""
+    harmed = [row for row in rows if row["int8_vs_float32"] > smallest_effect]
+    for row in harmed:
+        note = "int8 costs more than the smallest effect"
+        row["notes"] = "; ".join(filter(None, (row["notes"], note)))
+    size = f"more than the smallest effect of the study ({smallest_effect:g} in points)"
+    if not harmed:
+        return f"In no row does int8 cost {size}."
+    return (
+        f"In {len(harmed)} of {len(rows)} rows, whose notes say so, int8 costs {size}: `kdpipe "
+        "export --keep-float 1` leaves the layer in float32 that it harms most."
+    )
 
 
 def _summarize_files(cell: pd.DataFrame, scratch: pd.DataFrame | None = None) -> dict:
