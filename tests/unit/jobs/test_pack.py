@@ -1,5 +1,6 @@
 """A job that makes several runs: each fails alone, and an interrupted one goes on where it was."""
 
+import datetime
 import json
 import os
 import signal
@@ -9,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import tiny_study
+
+from kdpipe.workflow import run_state
 
 PACK = [sys.executable, "-m", "kdpipe", "pack"]
 # Instead of `kdpipe train`: NAME OUTCOME writes the record of a run, fails, or waits for SIGTERM.
@@ -91,3 +95,52 @@ def test_a_list_that_is_gone_is_an_error_in_one_line(folder):
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert process.returncode == 2 and process.stderr.count("\n") == 1
     assert "gone.json is missing: the study was started again" in process.stderr
+
+
+def test_a_real_run_of_an_interrupted_pack_resumes_at_its_epoch_to_the_same_bytes(tmp_path, shared):
+    """Of two runs the first is done and the second in its epochs when SIGTERM comes."""
+    store = tiny_study.results(tmp_path, shared)
+    plan = tiny_study.planned(seeds=[0, 1], recipe={"epochs": 60, "drop_epochs": [40]})
+    students = [run for run in plan.runs.values() if run.network == "wrn10-0.5"]
+    first, second = (run for run in students if not run.parents)
+    jobs = [
+        {"kind": "runs", "name": run.name, "arguments": tiny_study.train(run)[:-2], "parents": []}
+        for run in (first, second)
+    ]
+    sizes = {"threads": 1, "minutes": 10, "megabytes": 1200, "attempts": 1}
+    (tmp_path / "pack.json").write_text(json.dumps({"jobs": jobs, **sizes}))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def pack() -> subprocess.Popen:
+        return subprocess.Popen(
+            [*PACK, "pack.json", "--finished", "done"],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    interrupted = pack()
+    deadline = time.monotonic() + 120
+    while not run_state.read_progress(store.run(second.name)).epoch:
+        assert time.monotonic() < deadline and interrupted.poll() is None
+        time.sleep(0.02)
+    interrupted.send_signal(signal.SIGTERM)
+    message, _ = interrupted.communicate()
+    assert interrupted.returncode == 75, message
+    assert f"interrupted: SIGTERM; {second.name} goes on" in message
+    assert store.has_record("runs", first.name) and not store.has_record("runs", second.name)
+    epoch = run_state.read_progress(store.run(second.name)).epoch
+    before = tiny_study.exact(store.run(first.name))
+    again = datetime.datetime.now(datetime.UTC)
+    assert pack().wait() == 0
+    started = tiny_study.record(store, second)["started"]
+    assert 0 < epoch < 60 and datetime.datetime.fromisoformat(started) < again  # not anew
+    # The same in one go.
+    (tmp_path / "alone").mkdir()
+    alone = tiny_study.results(tmp_path / "alone", shared)
+    command = [sys.executable, "-m", "kdpipe", *tiny_study.train(second)]
+    subprocess.run(command, cwd=tmp_path / "alone", check=True, capture_output=True)
+    assert tiny_study.exact(store.run(second.name)) == tiny_study.exact(alone.run(second.name))
+    assert tiny_study.exact(store.run(first.name)) == before and before
