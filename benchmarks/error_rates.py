@@ -1,6 +1,7 @@
 """How often a verdict is wrong: studies of known truth, judged by the code that judges a study.
 
-Each setting draws studies (see simulated.py, and simulated_lengths.py for the claims E, D and N),
+Each setting draws studies (see simulated.py, simulated_lengths.py for the claims E, D and N, and
+simulated_starts.py for F1 and F2),
 single images and all, and sends them through `analysis.claim.judge_claims`. A direction is false if
 it says `supports` of what is not so, or `contradicts` of what is; a size is false if the difference
 is not beyond the smallest effect, or not within it, as it says (`no worthwhile difference` says the
@@ -15,7 +16,9 @@ images.
     python benchmarks/error_rates.py [--studies 1000] [--settings 'null;ties'] [--out rates.json]
     python benchmarks/error_rates.py --same [--out same.json]
     python benchmarks/error_rates.py --balanced [--studies 300] [--out balanced.json]
-    cd benchmarks && python error_rates.py --table error_rates*.json > error_rates.md
+    python benchmarks/error_rates.py --starts [--studies 1000] [--out starts.json]
+    cd benchmarks && python error_rates.py --table error_rates{,_lengths}.json > error_rates.md
+    cd benchmarks && python error_rates.py --table error_rates_starts.json
 
 Three hours and more on one core; with `--same`, which counts the intervals of 90 % alone, some
 minutes. The file of results grows by blocks of 50 studies, and a run that finds one goes on from
@@ -36,10 +39,11 @@ import numpy as np
 from scipy import special
 
 sys.path.insert(0, str(Path(__file__).parent))
-from error_tables import same, table
+from error_tables import same, table, tabulate_starts
 from simulated import BASE, DELTA, Setting, Studies
 from simulated_lengths import UNITS as UNITS_OF_LENGTHS
 from simulated_lengths import LengthSetting, LengthStudies
+from simulated_starts import StartSetting, StartStudies
 
 from kdpipe.analysis.claim import (
     LESS,
@@ -102,6 +106,19 @@ LENGTH_SETTINGS = (
     LengthSetting("E, D, N: null, looks at 3 and 6 seeds", looks=(3, 6)),
 )
 
+# Studies of teachers that begin in three ways: the claims F1 and F2, and no other. At the border a
+# probed teacher is worse by just a smallest effect.
+START_SETTINGS = (
+    StartSetting("F: at the border", lost=1.0),
+    StartSetting("F: at the border, 10 seeds", seeds=10, lost=1.0),
+    StartSetting("F: at the border, noise of images", lost=1.0, taste=0.6, shift=0.0, luck=0.2),
+    StartSetting("F: at the border, noise of seeds", lost=1.0, taste=0.0, shift=0.12),
+    StartSetting("F: at the border, 700 images", lost=1.0, images=700, validation=400),
+    StartSetting("F: at the border, looks at 3 and 5 seeds", lost=1.0, looks=(3, 5)),
+    StartSetting("F: equally good"),
+    StartSetting("F: fine-tuned better by two", lost=2.0, effect=2.0),
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
@@ -110,10 +127,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("error_rates.json"))
     parser.add_argument("--same", action="store_true", help="only the intervals of 90 %%")
     parser.add_argument("--balanced", action="store_true", help="studies by balanced accuracy")
+    parser.add_argument("--starts", action="store_true", help="the claims F1 and F2")
     parser.add_argument("--table", type=Path, nargs="+", help="print the tables of some results")
     options = parser.parse_args()
     settings = SETTINGS if options.same else (*SETTINGS, *LENGTH_SETTINGS)
     settings = BALANCED_SETTINGS if options.balanced else settings
+    settings = START_SETTINGS if options.starts else settings
     names = [setting.name for setting in settings]
     if options.table:
         known = [json.loads(path.read_text()) for path in options.table]
@@ -139,6 +158,10 @@ def tabulate(results: dict) -> str:
     if any(one.name in results for one in BALANCED_SETTINGS):
         known = {one.name: results[one.name] for one in BALANCED_SETTINGS if one.name in results}
         return table(known, {}, [])
+    if any(one.name in results for one in START_SETTINGS):
+        return tabulate_starts(
+            {one.name: results[one.name] for one in START_SETTINGS if one.name in results}
+        )
     parts = [
         {one.name: results.get(one.name) for one in part} for part in (SETTINGS, LENGTH_SETTINGS)
     ]
@@ -162,13 +185,16 @@ def _counted(
 ) -> dict:
     began = time.process_time()
     is_of_lengths = isinstance(setting, LengthSetting)
-    studies = LengthStudies(setting) if is_of_lengths else Studies(setting, chains)
+    if isinstance(setting, StartSetting):
+        studies: Studies | LengthStudies = StartStudies(setting)
+    else:
+        studies = LengthStudies(setting) if is_of_lengths else Studies(setting, chains)
     truths = _truths(studies)
     total: Counter = Counter()
     for number in range(start, start + count):
         random = np.random.default_rng([number, *setting.name.encode()])
         counts(total, studies, truths, *studies.draw(random))
-        if not is_of_lengths:
+        if not isinstance(studies, LengthStudies):
             _cover_seeds(total, setting, random)
     message = {"studies": count, "cpu_seconds": time.process_time() - began}
     message["counts"] = {key: int(number) for key, number in total.items()}

@@ -91,6 +91,42 @@ POWER_OF_LENGTHS = """\
 As above, but in percent of all studies: E1 and E1p read "not tested" where nothing decides and
 some length lacks a scratch run of its price.
 """
+STARTS = """\
+# How often a verdict on F1 or F2 is wrong
+
+`python benchmarks/error_rates.py --starts` draws studies in the shape of
+`studies/real_teacher.yaml`: one network as probed, fine-tuned and random teacher, a student of each
+at two lengths, five seeds where nothing is said (`benchmarks/simulated_starts.py` has the model),
+and judges them as a real one is judged, with F1 and F2 as primary claims. *At the border*: the
+student of the probed teacher is worse by just the smallest effect, which neither supports nor
+contradicts F1, and the two of F2 are equal. Shares are in percent, with their standard errors.
+Stated: at most 5 % of studies with a false verdict.
+
+- *raw*: how often the p of the test alone fell below 0.05 although its side is false, for / against
+  the claim.
+- *covered*: how often the interval of 95 % that decides holds the truth.
+- *found*: how often a true claim was supported (✓), a false one contradicted (✗).
+"""
+
+
+def tabulate_starts(results: dict) -> str:
+    """The results of F1 and F2 in Markdown, by setting in their order."""
+    keys = list(next(iter(results.values()))["truth"])
+    columns = [f"{what} {key}" for what in ("raw", "covered", "found") for key in keys]
+    head = ["setting", "studies", "false verdicts", "false sizes", *columns]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, one in results.items():
+        counts, n = Counter(one["counts"]), one["studies"]
+        cells = [_share(counts[f"{what}: primary"], n) for what in ("family", "sizes")]
+        for key in keys:
+            pair = [counts[f"{key}: raw {way}"] for way in ("for", "against")]
+            cells.append(" / ".join(_share(each, n, error=False) for each in pair))
+        for key in keys:
+            cells.append(_share(counts[f"wider {key}"], counts[f"of {key}"], error=False))
+        found = [line.split(" | ") for line in _power({name: one}, keys).splitlines()[2:]]
+        cells += [cell.strip(" |") for cell in found[0][1:]]
+        lines.append(f"| {name.removeprefix('F: ')} | {n:,} | {' | '.join(cells)} |")
+    return "\n".join([STARTS, *lines])
 
 
 def table(results: dict, of_lengths: dict, missing: list[str]) -> str:

@@ -68,9 +68,7 @@ class LengthStudies:
         self.setting = setting
         self.is_null = not setting.effect  # every contrast is 0, whatever was chosen
         self.cells, self.errors = _list_cells(setting.effect)
-        self.total = np.sqrt(
-            setting.difficulty**2 + setting.taste**2 + setting.luck**2 + setting.shift**2
-        )
+        self.total = self.measure_total()
         teachers = {
             (cell["teacher"], cell["stop"], cell["images"]): number
             for number, cell in enumerate(self.cells)
@@ -83,18 +81,23 @@ class LengthStudies:
             for cell in self.cells
         ]
         self.strength = self._solve_strengths()
-        self.labels = _build_frame(self.cells, setting.seeds)
+        self.labels = build_frame(self.cells, setting.seeds)
         self.rows = {}
         for row, (run, stop) in enumerate(zip(self.labels.run, self.labels.stop, strict=True)):
             if not stop.startswith("checkpoint") or self.labels.kind[row] == "student":
                 self.rows[run] = row  # a teacher's images are known of its last epoch
         self.wrong = np.empty((0, 0), dtype=bool)
 
+    def measure_total(self) -> float:
+        """The standard deviation of a run's score over images, seeds and cells."""
+        s = self.setting
+        return float(np.sqrt(s.difficulty**2 + s.taste**2 + s.luck**2 + s.shift**2))
+
     def truth(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Frame and curves of three seeds without any noise."""
-        frame = _build_frame(self.cells, 3)
+        frame = build_frame(self.cells, 3)
         errors = np.repeat(self.errors, 3)
-        measures = {name: np.repeat(means, 3) for name, means in self._measure_teachers().items()}
+        measures = {name: np.repeat(means, 3) for name, means in self.measure_teachers().items()}
         frame = frame.assign(test_error=errors, val_error=errors, **measures)
         return frame, _build_curves(frame)
 
@@ -140,7 +143,7 @@ class LengthStudies:
         validation = self._draw_images(random, run, s.validation)
         measures = {
             name: np.repeat(means, s.seeds) + random.normal(0, MEASURES[name][2], len(self.labels))
-            for name, means in self._measure_teachers().items()
+            for name, means in self.measure_teachers().items()
         }
         frame = self.labels.assign(
             test_error=100 * self.wrong.mean(axis=1),
@@ -167,7 +170,7 @@ class LengthStudies:
         difficulty = random.standard_normal(images, dtype=np.float32) * np.float32(s.difficulty)
         return (own + run + difficulty > 0).reshape(-1, images)
 
-    def _measure_teachers(self) -> dict[str, np.ndarray]:
+    def measure_teachers(self) -> dict[str, np.ndarray]:
         """The mean measures of the teachers, by cell: they rise as their students' errors do.
 
         Where these are all the same the order is the same all the same.
@@ -279,7 +282,7 @@ def _list_cells(e: float) -> tuple[list[dict], list[float]]:
     cells, errors = [], []
 
     def add(error: float, kind: str, images: int, epochs: int, **labels) -> None:
-        cells.append(_label_cell(kind, images, epochs, **labels))
+        cells.append(label_cell(kind, images, epochs, **labels))
         errors.append(BASE + error + MORE * (images == FEW))
 
     def teach(error: float, images: int, epochs: int, stop: str, teacher: str = LARGEST, **kind):
@@ -313,7 +316,7 @@ def _list_cells(e: float) -> tuple[list[dict], list[float]]:
     return cells, errors
 
 
-def _label_cell(
+def label_cell(
     kind: str, images: int, epochs: int, teacher: str = "", stop: str = "", stops_at: float = 0.0
 ) -> dict:
     """The columns of a cell that the claims read."""
@@ -341,7 +344,7 @@ def _label_cell(
     return row | {"cell": "-".join(map(str, parts))}
 
 
-def _build_frame(cells: list[dict], seeds: int) -> pd.DataFrame:
+def build_frame(cells: list[dict], seeds: int) -> pd.DataFrame:
     """The rows of a study, its seeds one after the other in each cell."""
     frame = pd.DataFrame(
         cell | {"seed": seed, "run": f"{cell['cell']}-s{seed}"}

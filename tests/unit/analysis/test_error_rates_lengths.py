@@ -120,3 +120,24 @@ def test_claims_that_are_not_judged_count_in_no_family(lengths):
     both = judge_claims(*study, 1.0, **masks, claims=["E2", "E4"])
     assert alone.id == "E2" and alone.tests == 2
     assert [one.id for one in both] == ["E2", "E4"] and both[0].tests == 4
+
+
+def test_a_probed_teacher_at_the_border_neither_supports_nor_contradicts(rates):
+    """F1 and F2: their truth by hand, and studies of many seeds through the judge."""
+    at_border, equal, better = (
+        rates._truths(rates.StartStudies(rates.StartSetting("any", lost=lost, effect=effect)))
+        for lost, effect in ((1.0, 0.0), (0.0, 0.0), (2.0, 2.0))
+    )
+    says = [
+        [(truth[key]["supports"], truth[key]["contradicts"]) for key in ("F1", "F2")]
+        for truth in (at_border, equal, better)
+    ]
+    assert says[0] == [(False, False), (False, False)]
+    assert says[1] == [(True, False), (False, False)]
+    assert says[2] == [(False, True), (True, False)]
+    means = {key: next(iter(truth["effects"].values())) for key, truth in better.items()}
+    assert means == pytest.approx({"F1": -2.0, "F2": 2.0})
+    setting = rates.StartSetting("F: fine-tuned better by two", seeds=12, lost=2.0, effect=2.0)
+    result = rates.simulate(setting, 3)
+    assert result["counts"]["F1: contradicts"] == result["counts"]["F2: supports"] == 3
+    assert "| fine-tuned better by two | 3 |" in rates.tabulate({setting.name: result})
