@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdpipe.data import mixtures
 from kdpipe.data.views import Augmentation, Views
 
 # Maximum size of a network's largest activation on a GPU, float32.
@@ -75,7 +76,8 @@ class ImageBatches:
         Tensor of shape (B, C, H, W)
             Normalized pixels, float32, channels last.
         """
-        return self._apply_augmentations(index, self._augmentation_values(index, view))
+        ((_, _, x),) = self.batches(index, view, len(index))
+        return x
 
     def _augmentation_values(
         self, index: torch.Tensor, view: torch.Tensor
@@ -121,7 +123,8 @@ class ImageBatches:
     ) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch, from batch `start` on.
 
-        All data of an epoch apart from the images is copied to the device at its beginning.
+        All data of an epoch apart from the images is copied to the device at its beginning. Where
+        the views are mixed, so are the images of a batch (`mixtures`).
 
         Parameters
         ----------
@@ -136,6 +139,15 @@ class ImageBatches:
         ------
         index, view, x : Tensor of shape (B,), (B,) and (B, C, H, W)
         """
+        if self.views.mixes:
+            yield from mixtures.mix_batches(self, self._unmixed_batches, order, view, size, start)
+        else:
+            yield from self._unmixed_batches(order, view, size, start)
+
+    def _unmixed_batches(
+        self, order: torch.Tensor, view: torch.Tensor, size: int, start: int
+    ) -> Generator[Batch, None, None]:
+        """Yield batches of views as they are."""
         values = self._augmentation_values(order, view)
         order, view = to_device(order, self.device), to_device(view, self.device)
         for first in range(start * size, len(order), size):

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from kdpipe.data import mixtures
 from kdpipe.data.batches import (
     Batch,
     ImageBatches,
@@ -142,9 +143,10 @@ class StreamedBatches:
         views.check_supported("build_transform" if views.is_infinite else "transform_pil")
         self.files = files
         self.views = views
+        self.height, self.width = files.shape[1:]
         self.device = torch.device(device)
         self.max_eval_batch_size = self.eval_batch_size = choose_eval_batch_size(
-            *files.shape[1:], self.device
+            self.height, self.width, self.device
         )
         self.workers = workers
         self.scale, self.shift = compute_scale_and_shift(mean, std, device)
@@ -157,7 +159,11 @@ class StreamedBatches:
         self, order: torch.Tensor, view: torch.Tensor, size: int, start: int = 0
     ) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch, from batch `start` on, as `ImageBatches.batches` does."""
-        yield from self._batches(self.views, order, view, size, start)
+        unmixed = functools.partial(self._batches, self.views)
+        if self.views.mixes:
+            yield from mixtures.mix_batches(self, unmixed, order, view, size, start)
+        else:
+            yield from unmixed(order, view, size, start)
 
     def unaugmented_batches(self, size: int) -> Generator[torch.Tensor, None, None]:
         """Yield all images in their order, without augmentation, as batches (B, C, H, W)."""

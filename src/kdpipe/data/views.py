@@ -14,7 +14,8 @@ and each augmentation draws what it needs: of images in an array from a seed of 
 split off; of images that stream from torch's generator, the last digit first.
 
 A study may draw a few views of each image once, with `data.views`. Then a view has its number among
-those of its image, and `find_numbers` says which of all views it is.
+those of its image, and `find_numbers` says which of all views it is. Where a recipe mixes images,
+each of them is mixed with a view of another image (`data.mixtures`).
 """
 
 import functools
@@ -26,6 +27,7 @@ from typing import Any, Literal
 from kdpipe import registry
 from kdpipe.errors import DataError
 from kdpipe.pydantic_base import StrictModel
+from kdpipe.runs.recipe import MIX_KEYS
 
 MAX_SEEDS = 2**63 - 1
 INFINITE = 0  # a count of views: as many as there are seeds
@@ -131,11 +133,14 @@ class Views:
         How many views of each image are drawn from all views; 0: none, all are used.
     drawn_seed : int
         The seed that they are drawn with.
+    mixes : tuple of (str, float)
+        How drawn views are mixed with those of other images: keys of a recipe with their alphas.
     """
 
     augmentations: tuple[tuple[Augmentation, Any], ...]  # each with its section
     drawn: int = 0
     drawn_seed: int = 0
+    mixes: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> "Views":
@@ -146,7 +151,9 @@ class Views:
             keys = augmentation.keys.model_validate(fields)
             if augmentation.count(keys) != 1:
                 pairs.append((augmentation, keys))
-        return cls(tuple(pairs), spec.get("drawn", 0), spec.get("drawn_seed", 0))
+        mixed = spec.get("mixed", {})
+        mixes = tuple((key, mixed[key]) for key in MIX_KEYS if key in mixed)
+        return cls(tuple(pairs), spec.get("drawn", 0), spec.get("drawn_seed", 0), mixes)
 
     @property
     def is_infinite(self) -> bool:
@@ -201,8 +208,23 @@ class Views:
         """
         if not self.drawn:
             return view
+        return split_seed(self._find_seed(index, view), 4) % self._count_all()
+
+    def split_mixture_seeds(self, index: Any, view: Any) -> list[Any]:
+        """Return six seeds for each of these drawn views, which their mixtures are drawn with.
+
+        Parameters
+        ----------
+        index, view : int, or Tensor of shape (B,)
+            The images, and the numbers of their views.
+        """
+        seed = self._find_seed(index, view)
+        return [split_seed(seed, number) for number in range(5, 11)]
+
+    def _find_seed(self, index: Any, view: Any) -> Any:
+        """Return the seed of a drawn view of an image."""
         image_seed = split_seed(self.drawn_seed, 0) ^ split_seed(index, 1)
-        return split_seed(split_seed(image_seed, 2) ^ split_seed(view, 3), 4) % self._count_all()
+        return split_seed(image_seed, 2) ^ split_seed(view, 3)
 
     def decode(self, number) -> list[tuple[Augmentation, Any, Any]]:
         """Return each augmentation with its keys and its value in the number of a view.

@@ -14,6 +14,7 @@ from kdpipe.config import load
 from kdpipe.data import cards, splits, streaming
 from kdpipe.data.augmentations import erase
 from kdpipe.data.imagefolder.custom_card import make_card
+from kdpipe.data.mixtures import draw_mixtures
 from kdpipe.data.views import Views
 from kdpipe.jobs.prepare import prepare_dataset
 from kdpipe.plan import planner
@@ -92,3 +93,12 @@ def test_a_view_is_torchvisions_and_then_erased(requests, reference, photographs
     few = streaming.create_batches(split.test, drawn, split).batches(index, choice, 3, start=1)
     for (_, _, x), (_, _, reference) in zip(few, images.batches(index, numbers, 3, 1), strict=True):
         assert torch.equal(x, reference)
+    once = replace(drawn, mixes=(("mixup", 0.5), ("cutmix", 1.0)))
+    few, mixed = (streaming.create_batches(split.test, each, split) for each in (drawn, once))
+    mixtures = draw_mixtures(mixed, index, choice)
+    ((_, _, own),), ((_, _, other),) = (
+        few.batches(*pair, 8) for pair in ((index, choice), (mixtures.index, mixtures.view))
+    )
+    actual = torch.cat([x for _, _, x in mixed.batches(index, choice, 3, start=1)])
+    assert torch.equal(actual, mixtures.mix_pixels(own, other)[3:])
+    assert not torch.equal(actual, own[3:])
