@@ -25,6 +25,7 @@ REVISIONS = {
     "evaluation": 1,  # metrics, stored outputs
     "views": 1,  # padding, crops, flips and their order
     "drawn": 1,  # which views of an image are drawn, where only some are
+    "mixed": 1,  # which drawn views are mixed, and how
     "split": 1,  # subset, label noise, validation
     "ensemble": 1,  # averaging
     "input": 1,  # adapting images to a pretrained network that takes other ones

@@ -166,6 +166,27 @@ def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finish
     assert "21 of 21 steps (100%) done" in log.read_text()
 
 
+def test_a_study_of_mixed_views_learns_from_tables_and_is_reported(lab):
+    """Its student sees four mixtures of each image; made again, it has the same bytes."""
+    content = tiny_study.study(
+        data={"augment": {"policy": "rand"}, "views": 4},
+        recipe={"mixup": 0.2, "cutmix": 1.0, "epochs": 4},
+        teacher_outputs="auto",
+        tables={"teacher_size": ["main"]},
+    )
+    plan = build(content)
+    (student,) = (run for run in plan.runs.values() if run.spec.teacher)
+    assert len(plan.logit_caches) == 1 and student.spec.teacher.outputs == "float16"
+    lab.run(content)
+    assert set(lab.records()) == set(plan.runs)
+    assert {record["status"] for record in lab.records().values()} == {"done"}
+    assert (lab.folder / "reports/tiny/tables/teacher_size.csv").exists()
+    before = lab.exact()
+    shutil.rmtree(lab.store.run(student.name))
+    lab.run(content, "--cores", "1")
+    assert lab.exact() == before
+
+
 def test_a_second_start_does_nothing(finished):
     assert "Nothing to be done" in finished.dry(study())
     assert "Nothing to be done" in finished.dry(study(), "--", "report")

@@ -105,8 +105,8 @@ class DataSubset(StrictModel):
     views: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None,
         description="number of augmented views of each image, drawn once with split_seed and used "
-        "in all epochs, so that teacher outputs can be cached also for augmentations without end; "
-        "null: all views",
+        "in all epochs, so that teacher outputs can be cached also for augmentations without end "
+        "and for mixed images; null: all views",
         examples=[16],
     )
     resize: Annotated[int, Field(ge=4, le=1024)] | None = Field(

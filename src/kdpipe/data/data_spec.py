@@ -9,6 +9,7 @@ from kdpipe import hashing
 from kdpipe.data import cards, views
 from kdpipe.data.config import REST, DataConfig
 from kdpipe.data.imagefolder.unlabelled_card import UnlabelledCard, format_unlabelled_folder
+from kdpipe.runs.recipe import Recipe, enabled_mixes
 from kdpipe.runs.spec import DataSpec
 
 
@@ -60,6 +61,19 @@ def _build_drawn_spec(data: DataConfig, split: int) -> dict[str, int]:
         "drawn_seed": seed,
         "drawn_revision": hashing.REVISIONS["drawn"],
     }
+
+
+def add_mixtures(data: DataSpec, recipe: Recipe) -> DataSpec:
+    """Return the `data` of a run with this recipe.
+
+    Drawn views are mixed once, so the spec of the images says how (`data.mixtures`); all other
+    images are mixed batch by batch, if at all, and their spec is the same for all recipes.
+    """
+    mixes = enabled_mixes(recipe)
+    if not mixes or "drawn" not in data.views:
+        return data
+    mixed = {**mixes, "mixed_revision": hashing.REVISIONS["mixed"]}
+    return data.replace(views={**data.views, "mixed": mixed})
 
 
 def build_unlabelled_spec(

@@ -115,6 +115,9 @@ def _check_recipe(spec: RunSpec) -> None:
 
 def _check_run(name: str, spec: RunSpec) -> None:
     _check_network(spec.network)
+    mixes = _check_mixtures(name, spec.data)
+    if mixes and mixes != recipe.enabled_mixes(spec.recipe):
+        raise KdpipeError(f"{name}: --spec mixes its views in another way than its recipe says")
     if spec.metric not in DECISION_METRICS:
         raise KdpipeError(
             f"{name} chooses its best epoch by the metric {spec.metric!r}: this version has "
@@ -130,12 +133,23 @@ def _check_run(name: str, spec: RunSpec) -> None:
         _check_method(spec.method)
         if spec.method.get("student_modules") and spec.teacher.outputs != "live":
             raise KdpipeError(f"{name}: a logit cache has no outputs of its teacher's modules")
-        if recipe.enabled_mixes(spec.recipe) and spec.teacher.outputs != "live":
+        is_mixed = recipe.enabled_mixes(spec.recipe) and "mixed" not in spec.data.views
+        if is_mixed and spec.teacher.outputs != "live":
             raise KdpipeError(f"{name}: a logit cache has no outputs for mixed images")
         _check_teacher_precision(name, spec.teacher.teacher_precision, spec.teacher.revision)
         terms = methods.find_fp32_terms(spec.method)
         if spec.teacher.teacher_precision == "bfloat16" and terms:
             raise KdpipeError(f"{name}: {terms[0]} needs a teacher that computes in float32")
+
+
+def _check_mixtures(name: str, data: DataSpec) -> dict[str, float]:
+    """Return the alphas with which drawn views are mixed; raise for views that cannot be."""
+    mixed = data.views.get("mixed", {})
+    mixes = {key: mixed[key] for key in recipe.MIX_KEYS if key in mixed}
+    Recipe.model_validate({"epochs": 1, "lr": 1.0, **mixes})
+    if "mixed" in data.views and not (mixes and data.views.get("drawn")):
+        raise KdpipeError(f"{name}: --spec mixes views that are not drawn")
+    return mixes
 
 
 def _check_ensemble(name: str, spec: EnsembleSpec) -> None:
@@ -145,6 +159,7 @@ def _check_ensemble(name: str, spec: EnsembleSpec) -> None:
 
 def _check_logit_cache(name: str, spec: LogitCacheSpec) -> None:
     _check_network(spec.network)
+    _check_mixtures(name, spec.data)
     _check_threads(name, spec.threads)
     if spec.precision not in ("float16", "float32"):
         raise KdpipeError(f"{name}: precision must be float16 or float32")

@@ -111,7 +111,8 @@ def make_speed_key(plan: Plan, run: Run, device: str) -> str:
     config |= {"ema": True} if recipe.ema else {}  # it costs the same with any decay
     views = run.spec.data.views
     config |= {key: views[key] for key in ("augment", "erase") if views.get(key)}
-    config |= {"mixed": True} if enabled_mixes(recipe) else {}
+    if enabled_mixes(recipe):  # of drawn views, partners are augmented as well
+        config |= {"mixed": "once" if "mixed" in views else True}
     config |= {"network": network.to_dict(), "shape": list(plan.card.shape)}
     config |= {
         "device": device,

@@ -15,7 +15,14 @@ from kdpipe.data.cards import DatasetCard
 from kdpipe.data.config import DataConfig
 from kdpipe.data.imagefolder.unlabelled_card import UnlabelledCard
 from kdpipe.models.family import Cost
-from kdpipe.runs.spec import EnsembleSpec, ExportEvalSpec, LogitCacheSpec, ProbeSpec, RunSpec
+from kdpipe.runs.spec import (
+    DataSpec,
+    EnsembleSpec,
+    ExportEvalSpec,
+    LogitCacheSpec,
+    ProbeSpec,
+    RunSpec,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,12 +270,15 @@ class TeachingSpec:
         `live`, or the precision of the logit caches: `float16`, `float32`.
     teacher_precision : str
         Precision in which the teacher computes: `float32`, `bfloat16`.
+    data : DataSpec
+        The images of the student, as its run's spec has them.
     """
 
     teacher: Teacher
     method: Mapping[str, Any]
     outputs: str
-    teacher_precision: str = "float32"
+    teacher_precision: str
+    data: DataSpec
 
     def compute_stage(self, student: str) -> int:
         """Return which random streams a student starts from.

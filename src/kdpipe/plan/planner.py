@@ -15,7 +15,12 @@ from kdpipe.config import stops
 from kdpipe.config.schema import BlockConfig, EnsembleConfig, Study, TransferConfig
 from kdpipe.config.stops import Stop
 from kdpipe.data.cards import DatasetCard, load_section_card
-from kdpipe.data.data_spec import build_data_spec, build_unlabelled_spec, count_views
+from kdpipe.data.data_spec import (
+    add_mixtures,
+    build_data_spec,
+    build_unlabelled_spec,
+    count_views,
+)
 from kdpipe.data.imagefolder import unlabelled_card as unlabelled
 from kdpipe.losses import method as methods
 from kdpipe.losses.config import MethodConfig
@@ -531,11 +536,12 @@ class RunPlanner:
         self.views = count_views(self.data)
         self._runs_by_digest: dict[str, Run] = {}
         self._scratch_runs: dict[tuple[str, int, Stop | None, int, int | None], Run] = {}
-        self._logit_caches: dict[tuple[str, int, str, str, bool], LogitCache] = {}
+        self._logit_caches: dict[tuple[str, int, str, str, bool, str], LogitCache] = {}
         # By the teacher, which its students share, the source of its outputs and its precision; and
-        # of the caches, whether there are unlabelled images.
+        # of the caches, whether there are unlabelled images, and the students' images.
         self._teacher_specs: dict[tuple[Teacher, str, str], spec.TeacherSpec] = {}
-        self._teacher_caches: dict[tuple[Teacher, str, str, bool], tuple[LogitCache, ...]] = {}
+        self._teacher_caches: dict[tuple[Teacher, str, str, bool, str], tuple[LogitCache, ...]] = {}
+        self._data_specs: dict[tuple[tuple[str, float], ...], spec.DataSpec] = {}
         self._recipes: dict[str, Recipe] = {}
         self._costs: dict[str, Cost] = {}
         self._model_specs: dict[str, spec.ModelSpec] = {}
@@ -615,7 +621,7 @@ class RunPlanner:
             precision = config.teacher_precision or self.study.teacher_precision
             self._student_specs[key] = template, outputs, precision
         template, outputs, precision = self._student_specs[key]
-        teaching = TeachingSpec(teacher, template.method or {}, outputs, precision)
+        teaching = TeachingSpec(teacher, template.method or {}, outputs, precision, template.data)
         run_spec = template.replace(
             seed=seed,
             stage=teaching.compute_stage(network),
@@ -646,7 +652,7 @@ class RunPlanner:
         outputs = self.study.teacher_outputs
         if outputs == "auto":
             outputs = "table" if is_worth_caching(recipe_epochs, self.views) else "live"
-        if enabled_mixes(recipe):
+        if enabled_mixes(recipe) and self.study.data.views is None:
             outputs = "live"
         return recipe, method_spec, methods.choose_teacher_source(method_spec, outputs)
 
@@ -794,8 +800,20 @@ class RunPlanner:
         chooses = self.plan.study.reading == "best" and not parts.get("pretrained")
         metric = self.plan.study.metric if chooses else "top1"
         return spec.build_run_spec(
-            self.data, self._get_model_spec(network), recipe, seed=seed, metric=metric, **parts
+            self._get_data_spec(recipe),
+            self._get_model_spec(network),
+            recipe,
+            seed=seed,
+            metric=metric,
+            **parts,
         )
+
+    def _get_data_spec(self, recipe: Recipe) -> spec.DataSpec:
+        """Return the images of the runs with a recipe, one object for all that mix them alike."""
+        mixes = tuple(enabled_mixes(recipe).items())
+        if mixes not in self._data_specs:
+            self._data_specs[mixes] = add_mixtures(self.data, recipe)
+        return self._data_specs[mixes]
 
     def _get_teacher_spec(self, teaching: TeachingSpec) -> spec.TeacherSpec:
         """Return the teacher as the specs of its students have it."""
@@ -853,7 +871,8 @@ class RunPlanner:
             return ()
         unlabelled_part = spec.select_unlabelled_keys(teaching.method)
         outputs, precision = teaching.outputs, teaching.teacher_precision
-        key = (teaching.teacher, outputs, precision, bool(unlabelled_part))
+        images = teaching.data.canonical_json
+        key = (teaching.teacher, outputs, precision, bool(unlabelled_part), images)
         if key not in self._teacher_caches:
             self._teacher_caches[key] = tuple(
                 self._plan_logit_cache(run, epoch, teaching, part)
@@ -867,11 +886,12 @@ class RunPlanner:
     ) -> LogitCache:
         """Return the logit cache of the training images, or of unlabelled ones."""
         precision, teacher_precision = teaching.outputs, teaching.teacher_precision
-        key = (run.digest, epoch, precision, teacher_precision, bool(unlabelled))
+        images = teaching.data.canonical_json
+        key = (run.digest, epoch, precision, teacher_precision, bool(unlabelled), images)
         if key in self._logit_caches:
             return self._logit_caches[key]
         cache_spec = spec.build_logit_cache_spec(
-            run.spec, run.digest, epoch, precision, unlabelled, self.data, teacher_precision
+            run.spec, run.digest, epoch, precision, unlabelled, teaching.data, teacher_precision
         )
         name = cache_spec.name
         entries = cache_spec.n_images * self.views
@@ -879,8 +899,9 @@ class RunPlanner:
         cache = LogitCache(
             name, cache_spec, run, entries * run.cost.multiply_adds, entries * bytes_each
         )
-        self.plan.logit_caches[name] = self._logit_caches[key] = cache
-        return cache
+        # One of unlabelled images, which are never mixed, is shared by students of other mixtures.
+        self._logit_caches[key] = self.plan.logit_caches.setdefault(name, cache)
+        return self._logit_caches[key]
 
 
 # --- probes and export evaluations of finished networks

@@ -19,6 +19,7 @@ from typing import Any
 from kdpipe.data.cards import DatasetCard
 from kdpipe.data.data_spec import find_unlabelled_folder
 from kdpipe.plan.nodes import ExportEval, LogitCache, Plan, Probe, Run
+from kdpipe.runs.spec import DataSpec
 
 # Multiply-adds a second, of small networks and batches: of one thread about half of what was
 # measured on one core of a slow machine; of a GPU never measured, and guessed low.
@@ -210,11 +211,16 @@ def _estimate_run(run: Run, card: DatasetCard, device: str) -> _Workload:
     return _Workload(
         macs=run.multiply_adds,
         threads=recipe.threads,
-        images_seen=recipe.epochs * images + spec.unlabelled_images_seen,
+        images_seen=recipe.epochs * images * _count_reads(spec.data) + spec.unlabelled_images_seen,
         host_bytes=host_bytes,
         image_bytes=_count_image_bytes(card, 2 * spec.data.views["pad"], spec.method or {}),
         steps=recipe.epochs * -(-images // recipe.batch_size),
     )
+
+
+def _count_reads(data: DataSpec) -> int:
+    """Count the images that are read for one view: of a mixed one, its partner as well."""
+    return 2 if "mixed" in data.views else 1
 
 
 def _estimate_logit_cache(cache: LogitCache, card: DatasetCard) -> _Workload:
@@ -222,7 +228,9 @@ def _estimate_logit_cache(cache: LogitCache, card: DatasetCard) -> _Workload:
     return _Workload(
         macs=cache.multiply_adds,
         threads=cache.spec.threads,
-        images_seen=cache.multiply_adds // max(1, cache.parent.cost.multiply_adds),
+        images_seen=cache.multiply_adds
+        // max(1, cache.parent.cost.multiply_adds)
+        * _count_reads(cache.spec.data),
         host_bytes=4 * cache.bytes,
         image_bytes=_count_image_bytes(card, 32, cache.spec.unlabelled),
     )

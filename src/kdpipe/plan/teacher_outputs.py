@@ -22,11 +22,11 @@ class Students:
     Attributes
     ----------
     logits : list of Run
-        Those that learn from logits for unmixed images alone.
+        Those that learn from logits alone, for views that can be cached.
     features : list of Run
         Those whose loss terms need more than logits.
     mixed : list of Run
-        Those trained on mixed images.
+        Those trained on images that are mixed batch by batch.
     """
 
     logits: list[Run]
@@ -49,7 +49,7 @@ class CacheImages:
     teacher_precision : str
         In which the teacher answers.
     kind : str
-        `labelled` or `unlabelled`.
+        `labelled` or `unlabelled`; of mixed views with the way in which they are mixed.
     images : int
         How many they are.
     """
@@ -97,7 +97,7 @@ def group_students(plan: Plan) -> Students:
             continue
         if run.spec.teacher.outputs == "live" and methods.required_features(run.spec.method):
             students.features.append(run)
-        elif recipe.enabled_mixes(run.spec.recipe):
+        elif recipe.enabled_mixes(run.spec.recipe) and "mixed" not in run.spec.data.views:
             students.mixed.append(run)
         else:
             students.logits.append(run)
@@ -125,7 +125,8 @@ def list_caches(students: list[Run]) -> set[CacheImages]:
 
 def _count_images(run: Run) -> list[tuple[str, int]]:
     """Count the images for which a teacher's outputs are needed: labelled, and unlabelled."""
-    counts = [("labelled", run.spec.data.train_size)]
+    mixed = run.spec.data.views.get("mixed")
+    counts = [(f"labelled, mixed {mixed}" if mixed else "labelled", run.spec.data.train_size)]
     if n_unlabelled := (run.spec.method or {}).get("unlabelled_images"):
         counts.append(("unlabelled", n_unlabelled))
     return counts

@@ -198,8 +198,8 @@ class RecipeConfig(StrictModel):
         gt=0,
         le=100,
         description="alpha of mixup: images and labels of a batch are mixed in pairs, with weights "
-        "from Beta(alpha, alpha); the teacher gets the mixed images, which requires live teachers; "
-        "null: no mixup",
+        "from Beta(alpha, alpha); the teacher gets the mixed images, which requires live teachers "
+        "unless mixed views are drawn once (data.views); null: no mixup",
         examples=[0.2],
     )
     cutmix: float | None = Field(
@@ -207,8 +207,8 @@ class RecipeConfig(StrictModel):
         gt=0,
         le=100,
         description="alpha of CutMix: the same with a rectangle of the other image; if combined "
-        "with mixup, each is applied to half of the batches; requires live teachers; null: no "
-        "CutMix",
+        "with mixup, each is applied to half of the batches; requires live teachers unless mixed "
+        "views are drawn once (data.views); null: no CutMix",
         examples=[1.0],
     )
     label_smoothing: float = Field(

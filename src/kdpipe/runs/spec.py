@@ -640,12 +640,16 @@ def build_logit_cache_spec(
     Its logits are stored in `precision`, and computed in `teacher_precision`. `data` has the
     images of its students, by default those that the run was trained on; `unlabelled` is what a
     method states of its unlabelled images (`select_unlabelled_keys`), which are cached in place of
-    the training images.
+    the training images and are never mixed.
     """
+    data = data or run.data
+    if unlabelled and "mixed" in data.views:
+        views = {key: value for key, value in data.views.items() if key != "mixed"}
+        data = data.replace(views=views)
     return LogitCacheSpec(
         kind="table",
         revision=hashing.REVISIONS["table"],
-        data=data or run.data,
+        data=data,
         network=run.network,
         run=digest,
         epoch=epoch,

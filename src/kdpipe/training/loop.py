@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from kdpipe.data import splits, streaming
 from kdpipe.data.batches import Batch, ImageBatches
+from kdpipe.data.mixtures import Mixtures, draw_mixtures
 from kdpipe.data.splits import Split
 from kdpipe.data.streaming import StreamedBatches
 from kdpipe.data.views import Views
@@ -268,6 +269,7 @@ class _TrainingRun:
     student: _Student
     optimizer: Optimizer
     progress: TrainingState = field(default_factory=TrainingState)
+    mixtures: Mixtures | None = None  # of the views of an epoch, on the device
     earlier_seconds: float = 0.0
 
     def __post_init__(self):
@@ -371,6 +373,8 @@ class _TrainingRun:
         """Yield the remaining batches of an epoch, and those without labels."""
         images, step = self.data.images, self.progress.step
         order, view = _draw_order_and_views(self.spec, epoch, len(images), self.data.views)
+        mixtures = draw_mixtures(images, order, view)
+        self.mixtures = mixtures and mixtures.to(self.data.device)
         batches = images.batches(order, view, self.batch_size, step)
         extra_source = unlabelled.iterate_batches(extra_images, weights, epoch, self.steps, step)
         with contextlib.closing(batches), extra_source as extra_batches:
@@ -388,11 +392,7 @@ class _TrainingRun:
         student, step = self.student, self.progress.step
         objective = student.objective
         index, view, x = batch
-        labels = self.data.labels[index]
-        mix_seed = 0
-        if self.mixer.transforms:
-            mix_seed = derive_run_seed(self.spec, f"mix {step}", epoch)
-        x, targets = self.mixer(x, labels, mix_seed)
+        x, targets = self._mix(epoch, index, x)
         teacher_output = objective.teacher_outputs(self.teacher, x, index, view, weights)
         if extra_images and teacher_output and extra_batches:
             x, teacher_output = extra_images.append_unlabelled(
@@ -408,6 +408,22 @@ class _TrainingRun:
         assert self.progress.parts is not None
         row, logits = self.progress.parts[step], output.logits[: len(index)]
         evaluate.log_batch(row, self.metric_names, parts, logits, targets)
+
+    def _mix(self, epoch: int, index: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images of a batch and their labels, mixed if the recipe mixes them.
+
+        Images of drawn views are mixed already, and only their labels are.
+        """
+        step, labels = self.progress.step, self.data.labels
+        if self.mixtures is not None:
+            first = step * self.batch_size
+            mixtures = self.mixtures[first : first + len(index)]
+            partners, classes = labels[mixtures.index], self.spec.network.classes
+            return x, mixtures.mix_labels(labels[index], partners, classes)
+        mix_seed = 0
+        if self.mixer.transforms:
+            mix_seed = derive_run_seed(self.spec, f"mix {step}", epoch)
+        return self.mixer(x, labels[index], mix_seed)
 
     def _end_epoch(self, epoch: int, pause: Callable[[], None]) -> None:
         """Add a line to the curve, and save the results of the epoch."""

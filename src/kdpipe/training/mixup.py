@@ -2,7 +2,8 @@
 
 Mixup adds the pixels of two images, CutMix puts a rectangle of one image into the other. Student
 and teacher see the same mixed image, so the teacher is evaluated online; a loss term that needs one
-label for each image cannot be used.
+label for each image cannot be used. Views that are drawn once are also mixed once, by
+`data.mixtures`.
 
 References
 ----------

@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from helpers import tiny_study
 from helpers.job_specs import planned
 
 from kdpipe import hashing
@@ -54,6 +55,8 @@ def test_what_is_of_another_kind_is_refused_by_the_kind(kind):
         ("table", ["threads"], 0, "threads must be a number from 1 to 256"),
         ("table", ["precision"], "int8", "precision must be float16 or float32"),
         ("table", ["run"], "../x", "a member that is not"),
+        ("table", ["data", "views", "mixed"], {"mixup": 0.2}, "mixes views that are not drawn"),
+        ("table", ["data", "views", "mixed"], {"mixup": -1}, "not the spec of a table"),
         ("ensemble", ["members"], [], "an ensemble without members"),
         ("ensemble", ["seed"], "0/../x", "not a plain name"),
         ("ensemble", ["revision"], 99, "has revision 99 of ensemble"),
@@ -70,6 +73,34 @@ def test_what_is_refused_and_how(kind, path, value, message):
     part[path[-1]] = value
     with pytest.raises(KdpipeError, match=message):
         admitted(kind, spec)
+
+
+def test_views_are_mixed_as_the_recipe_says_and_under_this_revision():
+    plan = tiny_study.planned(
+        data={"views": 2}, recipe={"mixup": 0.2, "epochs": 9}, teacher_outputs="table"
+    )
+    (table,) = plan.logit_caches.values()
+    run = next(run for run in plan.runs.values() if run.spec.teacher)
+    for kind, item in (("run", run), ("table", table)):
+        for mixed, message in (
+            ({"mixed_revision": 9}, "has revision 9 of mixed"),
+            ({"mixup": 0.3}, "mixes its views in another way than its recipe says"),
+            ({"cutmix": 1.0}, "mixes its views in another way than its recipe says"),
+        ):
+            spec = item.spec.to_dict()
+            assert admitted(kind, spec) == item.name
+            spec["data"]["views"] = spec["data"]["views"] | {
+                "mixed": spec["data"]["views"]["mixed"] | mixed
+            }
+            if kind == "run" or "mixed_revision" in mixed:
+                with pytest.raises(KdpipeError, match=message):
+                    admitted(kind, spec)
+            else:
+                assert admitted(kind, spec) != item.name, "a table of other students"
+    spec = run.spec.to_dict()
+    del spec["data"]["views"]["mixed"]
+    with pytest.raises(KdpipeError, match="a logit cache has no outputs for mixed images"):
+        admitted("run", spec)
 
 
 @pytest.mark.parametrize("key", ["revision", "attention_revision"])

@@ -10,13 +10,14 @@ from kdpipe.config.rule import Rule
 from kdpipe.data import cards, views
 from kdpipe.data.config import REST, DataConfig
 from kdpipe.json_types import is_object
+from kdpipe.runs.recipe import MIX_KEYS
 from kdpipe.text import did_you_mean, format_value
 
 
 def _check_data(config: PartialConfig) -> Iterator[str]:
     """Check the study's own images."""
     yield from check_data_section(
-        "data", config.data_section, config.content.get("teacher_outputs")
+        "data", config.data_section, config.content.get("teacher_outputs"), _mixes_images(config)
     )
     data = config.data_section.data
     if config.data_section.card is None and (missing := _list_missing_files(config)):
@@ -48,8 +49,20 @@ def _list_missing_files(config: PartialConfig) -> list[str]:
     ]
 
 
+def _mixes_images(config: PartialConfig) -> bool:
+    """Return whether the recipe of the study, or of one of its networks, mixes images."""
+    changes = [
+        value for _, value in partial_config.iter_items(config.content.get("network_recipes"))
+    ]
+    recipes = [config.content.get("recipe"), *changes]
+    return any(is_object(each) and any(each.get(key) for key in MIX_KEYS) for each in recipes)
+
+
 def check_data_section(
-    location: str, section: DataSection, teacher_outputs: object = None
+    location: str,
+    section: DataSection,
+    teacher_outputs: object = None,
+    is_mixed: bool = False,
 ) -> Iterator[str]:
     """Yield the errors of a section `data`.
 
@@ -60,6 +73,8 @@ def check_data_section(
     section : DataSection
     teacher_outputs : object
         The study's key of that name, if students are trained on these images.
+    is_mixed : bool
+        Whether networks are trained on mixtures of these images.
 
     Yields
     ------
@@ -108,7 +123,8 @@ def check_data_section(
             f"data.{endless_keys[0]} has no such limit: write live, remove one of the two keys, or "
             f"have a number of views drawn once ({location}.views: 16)"
         )
-    yield from _check_drawn(location, data)
+    if not is_mixed:  # of mixtures there are always more
+        yield from _check_drawn(location, data)
     if data.augment is not None and card.shape[0] not in (1, 3):
         yield (
             f"{location}.augment: only for grayscale or color images, and those of {data.name} "

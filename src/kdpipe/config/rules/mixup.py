@@ -1,4 +1,4 @@
-"""Mixed images: they need live teachers, and loss terms without hard labels."""
+"""Mixed images: they need live teachers or drawn views, and loss terms without hard labels."""
 
 from collections.abc import Iterator
 
@@ -37,11 +37,14 @@ def _check_mixing(config: PartialConfig) -> Iterator[str]:
                         f"have two: set {mix_names} to null for it, or use terms without labels "
                         f"({join_names(_label_free_keys())})"
                     )
-    if mixed_networks and config.content.get("teacher_outputs") == "table":
+    data = config.data_section.data
+    is_drawn = data is not None and data.views is not None
+    if mixed_networks and not is_drawn and config.content.get("teacher_outputs") == "table":
         network, mix_keys = next(iter(mixed_networks.items()))
         yield (
             f"teacher_outputs: table caches outputs for unmixed images, and {network} is trained "
-            f"on images mixed by {mix_keys}: write live or auto, or set {mix_keys} to null for it"
+            f"on images mixed by {mix_keys}: write live or auto, set {mix_keys} to null for it, or "
+            "have a number of mixed views drawn once (data.views: 16)"
         )
 
 

@@ -6,6 +6,7 @@ n-th of a run is always the same image in the same view, so a run can be resumed
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class UnlabelledImages:
         self.size: int = spec.method["unlabelled"]
         unlabelled_spec = select_unlabelled_keys(spec.method)
         part = splits.load_unlabelled(spec.data, unlabelled_spec["unlabelled_from"], store)
-        views = Views.from_spec(spec.data.views)
+        views = replace(Views.from_spec(spec.data.views), mixes=())
         self.images = streaming.create_batches(part, views, split, device, options.workers)
         self.teacher = teacher
         if isinstance(teacher, CachedTeacher):
