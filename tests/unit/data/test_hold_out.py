@@ -81,6 +81,25 @@ def test_the_same_image_in_other_bytes_is_told_as_what_it_is(folder):
         make_card(folder, "mine", None, test_share=0.25)
 
 
+def test_all_equal_images_are_named_at_once(folder):
+    """Removing a file holds out other ones, so that those of train would be next."""
+    pairs = set()
+    by_class = [sorted((folder / f"class-{label}").iterdir()) for label in range(4)]
+    for old in [file for files in by_class for file in files[:2]]:
+        new = old.with_name(f"again-{old.name}")
+        synthetic_data.Image.open(old).save(new, compress_level=0)
+        pairs.add(new)
+    shutil.copy(by_class[0][-1], folder / "class-0" / "copy.png")
+    with pytest.raises(DataError, match="both are in train") as error:
+        make_card(folder, "mine", None, test_share=0.5)
+    named = [file for file in pairs if f"{file} is the same image" in str(error.value)]
+    named += [file for file in pairs if f"is the same image as {file}" in str(error.value)]
+    assert set(named) == pairs and "copy.png" not in str(error.value)
+    for file in pairs:
+        file.unlink()
+    make_card(folder, "mine", None, test_share=0.5)
+
+
 @pytest.mark.parametrize("stream", [None, 16])
 def test_a_card_from_before_means_what_it_meant(stream, folder):
     how = {"test_share": 0.25, "stream": stream}

@@ -9,10 +9,11 @@ labels, a test set without a class, files that are skipped. Images of a format t
 an error then, since a class would lose them; data that have a card already are read as ever.
 """
 
+import filecmp
 import hashlib
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,10 +104,12 @@ def list_parts(arrays: Arrays) -> list[str]:
 def _find_overlap_errors(arrays: Arrays, names: ImageNames, is_held_out: bool) -> list[str]:
     """Return a message for each image that is in two parts.
 
-    Where the test set is held out of train, nobody has put the image into both.
+    Where the test set is held out of train, nobody has put the image into both. Another one is held
+    out when a file is removed, so then all equal images are listed, also those of one part, except
+    for copies of a file, which stay in train.
     """
     first_owners: dict[bytes, tuple[str, str]] = {}
-    errors = []
+    errors, errors_within = [], []
     for part in list_parts(arrays):
         digests = hash_images(arrays[f"{part}_images"])
         for digest, name in zip(digests, names[part], strict=True):
@@ -122,10 +125,30 @@ def _find_overlap_errors(arrays: Arrays, names: ImageNames, is_held_out: bool) -
                         "lower bits: rescale them to 8 bits first"
                     )
                 errors.append(f"{name} is the same image as {first}: {reason}")
+        if is_held_out:
+            errors_within += _find_equal_images(digests, names[part], part)
         first_owners |= {
             digest: (part, name) for digest, name in zip(digests, names[part], strict=True)
         }
-    return errors
+    return [*errors, *errors_within] if errors else []
+
+
+def _find_equal_images(digests: list[bytes], names: Sequence[str], part: str) -> Iterator[str]:
+    """Yield a message for each image of a part that is another file with equal pixels."""
+    first_names: dict[bytes, str] = {}
+    for digest, name in zip(digests, names, strict=True):
+        first = first_names.setdefault(digest, name)
+        if first != name and not _is_copy(name, first):
+            yield (
+                f"{name} is the same image as {first}: both are in {part}, until removing a file "
+                "changes which images are held out: remove one"
+            )
+
+
+def _is_copy(name: str, other: str) -> bool:
+    """Return whether two files have equal bytes."""
+    are_files = all(Path(file).is_file() for file in (name, other))  # else names were escaped
+    return are_files and filecmp.cmp(name, other, shallow=False)
 
 
 def _differ_below_8_bits(name: str, other: str) -> bool:
