@@ -29,6 +29,7 @@ from kdpipe.json_types import is_object
 from kdpipe.models.config import InitFrom
 from kdpipe.models.pretrained import input_transform, origin, weights_info
 from kdpipe.models.pretrained.input_transform import DataShape
+from kdpipe.runs.files import open_regular_file
 from kdpipe.text import did_you_mean, format_value
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -126,14 +127,12 @@ def read_yaml(path: Path | str) -> object:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        if path.is_dir():
+            raise StudyError(f"{path}: this is a folder; give a study file{_suggest_file(path)}")
+        with open_regular_file(path) as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise StudyError(f"{path}: there is no such file{_suggest_file(path)}") from None
-    except IsADirectoryError:
-        raise StudyError(
-            f"{path}: this is a folder; give a study file{_suggest_file(path)}"
-        ) from None
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
     return parse_yaml(data, str(path))
@@ -142,7 +141,8 @@ def read_yaml(path: Path | str) -> object:
 def _suggest_file(path: Path) -> str:
     """Return `; did you mean FILE?` with the study file beside a path that is most like it."""
     try:
-        names = sorted(file.name for file in path.parent.iterdir() if file.suffix in YAML_SUFFIXES)
+        files = [file for file in path.parent.iterdir() if file.suffix in YAML_SUFFIXES]
+        names = sorted(file.name for file in files if file.is_file())
     except OSError:
         return ""
     return did_you_mean(path.name, names)

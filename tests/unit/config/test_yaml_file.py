@@ -6,6 +6,7 @@ import time
 import pytest
 import yaml
 from helpers import tiny_study
+from helpers.hanging import end_within
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -110,14 +111,31 @@ def test_files_that_cannot_be_read(tmp_path):
     for word in ("photos.yml", "photo", "photos"):
         with pytest.raises(StudyError, match=r"; did you mean photos\.yaml\?"):
             load.read_yaml(tmp_path / word)
+    (tmp_path / "long.yaml").write_bytes(b"#" * (load.MAX_BYTES + 1))
     with pytest.raises(StudyError, match="too long"):
-        load.read_yaml("/dev/zero")  # it has no end
+        load.read_yaml(tmp_path / "long.yaml")
     secret = tmp_path / "secret.yaml"
     secret.write_text("a: 1")
     secret.chmod(0)
     if not os.access(secret, os.R_OK):  # root may read everything
         with pytest.raises(StudyError, match="cannot be read"):
             load.read_yaml(secret)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "link", "folder"])
+def test_what_is_no_file_is_neither_waited_for_nor_suggested(kind, tmp_path):
+    path = tmp_path / "study.yaml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    with end_within(10), pytest.raises(StudyError) as error:
+        load.read_yaml(path)
+    reason = {"link": "there is no such file", "folder": "this is a folder; give a study file"}
+    expected = reason.get(kind, "cannot be read (it is not a regular file)")
+    assert str(error.value) == f"{path}: {expected}"
 
 
 @given(
