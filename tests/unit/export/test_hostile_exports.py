@@ -181,6 +181,23 @@ def test_an_older_export_with_few_keys_is_read(tmp_path):
     assert len(kdpipe.load(folder)(folder / "a.png")) == 3
 
 
+def test_onnx_runtime_sends_nothing(tmp_path):
+    """It would send usage data, by an identifier that it keeps in the cache of the user."""
+    folder, home = write_export(tmp_path / "e"), tmp_path / "home"
+    home.mkdir()
+    code = "import sys, kdpipe; print(len(kdpipe.load(sys.argv[1])(sys.argv[2])))"
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(folder / "a.png")],
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    assert process.stdout == "3\n" and process.stderr == ""
+    assert list(home.iterdir()) == []
+
+
 # --- files
 
 

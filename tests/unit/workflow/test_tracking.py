@@ -2,10 +2,14 @@
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from helpers import search_study, tiny_study
+from helpers.snakemake_sandbox import ROOT
 from helpers.synthetic_study import write
 
 from kdpipe import registry
@@ -266,6 +270,24 @@ def test_a_tracker_that_is_not_installed_is_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking.registry, "load_object", lambda *_: tracker)
     with pytest.raises(KdpipeError, match=r"pip install 'kdpipe\[mlflow\]'"):
         tracking.open_tracker("mlflow", tmp_path, "tiny")
+
+
+def test_mlflow_sends_nothing(tmp_path):
+    """It would send usage data, from threads and by an identifier that it keeps."""
+    home = tmp_path / "home"
+    home.mkdir()
+    code = "import sys, pathlib, threading; from kdpipe.workflow import tracking; "
+    code += "tracking.open_tracker('mlflow', pathlib.Path(sys.argv[1]), 'tiny'); "
+    code += "print([thread.name for thread in threading.enumerate()])"
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "log")],
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout == "['MainThread']\n"
+    assert list(home.rglob("mlflow")) == []
 
 
 def test_a_run_that_has_left_nothing_yet_has_no_curve(tmp_path):

@@ -18,6 +18,8 @@ class Experiment:
     def __init__(self, folder: Path, study: str):
         # MLflow requires this variable before it writes a file store, without a database.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        # MLflow sends usage data to its makers, unless this is set before its first import.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         entities = import_module("mlflow.entities")
         self.metric, self.param = entities.Metric, entities.Param
         tracking = import_module("mlflow.tracking")
