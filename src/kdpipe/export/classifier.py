@@ -20,14 +20,15 @@ Normalization is in the exported graph itself, and is no step. Neither torch nor
 imported here.
 
 An export may be damaged, or come from a stranger: its config is checked key by key, its graph is
-scanned (`graph_scan`) before ONNX Runtime sees it, and what ONNX Runtime does with it has a time
-limit. Errors are a KdpipeError for the export and a DataError for an image, with control characters
-escaped.
+scanned (`graph_scan`) before ONNX Runtime sees it, and what ONNX Runtime does with it has limits of
+time and memory. Errors are a KdpipeError for the export and a DataError for an image, with control
+characters escaped.
 """
 
 import contextlib
 import errno
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -272,13 +273,15 @@ def load_classifier(
     except KdpipeError as error:
         raise KdpipeError(f"{escape(path)} is not a graph of kdpipe export: {error}") from None
     with _explain_errors(path, "load"):
-        session = _call_with_limit(lambda: create_session(graph, threads), time_limit, path)
+        session = _call_with_limit(
+            lambda: create_session(graph, threads, _memory_limit()), time_limit, path
+        )
         _check_session(session, config, path)
     temperature = config.get("temperature", {}).get(names[model], 1.0)
     return Classifier(config, session, temperature, path, time_limit)
 
 
-def create_session(graph: bytes, threads: int = 1) -> Any:
+def create_session(graph: bytes, threads: int = 1, memory_limit: int | None = None) -> Any:
     """Return an ONNX graph that is ready to run on the CPU.
 
     Parameters
@@ -287,6 +290,8 @@ def create_session(graph: bytes, threads: int = 1) -> Any:
         The graph.
     threads : int
         The number of threads that ONNX Runtime computes with.
+    memory_limit : int or None
+        Bytes that its tensors may take; None: no limit.
 
     Returns
     -------
@@ -307,10 +312,29 @@ def create_session(graph: bytes, threads: int = 1) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4  # a log could have control characters of the file
+    if memory_limit is not None:
+        # Only an allocator of the whole process can be given a limit; the one that is registered
+        # next takes its place for later sessions alone.
+        onnx: Any = onnxruntime
+        arena, default = onnx.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnx.OrtMemType.DEFAULT
+        onnx.create_and_register_allocator(
+            onnx.OrtMemoryInfo("Cpu", arena, 0, default),
+            onnx.OrtArenaCfg({"max_mem": memory_limit}),
+        )
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # What is folded while a graph is loaded has no limit. An export has nothing left to fold.
+        options.add_session_config_entry(
+            "optimization.disable_specified_optimizers", "ConstantFolding"
+        )
     # Without its fallback, which prints the error and tries the same provider again.
     return onnxruntime.InferenceSession(
         graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
     )
+
+
+def _memory_limit() -> int:
+    """Return the bytes that the tensors of a graph may take: half of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _read_verified(folder: Path, name: str, config: dict) -> bytes:
@@ -540,7 +564,8 @@ class Classifier:
                 f"({', '.join(sorted({str(value) for value in logits[~np.isfinite(logits)]}))}): "
                 "it has no probabilities"
             )
-        powers = np.exp((logits.astype(np.float64) - logits.max()) / self.temperature)
+        with np.errstate(over="ignore"):  # of a tiny temperature: all but the highest are 0
+            powers = np.exp((logits.astype(np.float64) - logits.max()) / self.temperature)
         probabilities = powers / powers.sum()
         order = np.argsort(-probabilities, kind="stable")
         return {self.classes[index]: float(probabilities[index]) for index in order}

@@ -19,7 +19,7 @@ import kdpipe
 from kdpipe import hashing
 from kdpipe.cli.main import main
 from kdpipe.errors import DataError, KdpipeError
-from kdpipe.export import graph_scan
+from kdpipe.export import classifier, graph_scan
 
 CLASSES = ["cat", "dog", "owl"]
 INPUT = {
@@ -460,8 +460,40 @@ def test_names_cannot_control_the_terminal(tmp_path, capsys):
     assert captured.out.count("\n") == 1 and captured.out.strip().isprintable()
 
 
+@pytest.mark.parametrize("case", ["temperature", "large", "exif"])
+def test_what_is_odd_and_allowed_is_answered_without_a_warning(tmp_path, case):
+    """A temperature of almost 0, an image of 96 million pixels, and EXIF that is cut off."""
+    weights = np.outer(np.ones(16), [1, 2, 3])
+    changes = with_input(steps=[{"stretch": 4}]) | {"temperature": {"model.onnx": 1e-320}}
+    folder = write_export(tmp_path / "e", graph(weights=weights), **changes)
+    image = Image.fromarray(np.full((9600, 10_000) if case == "large" else (4, 4), 3, np.uint8))
+    exif = b"Exif\0\0MM\0*" + b"\xff" * 500 if case == "exif" else b""
+    image.save(folder / "a.png", exif=exif)
+    process = predict(folder)
+    assert process.stderr == "" and process.returncode == 0
+    assert process.stdout.endswith("a.png  owl 1.0000  cat 0.0000  dog 0.0000\n")
+
+
+def test_the_memory_of_a_graph_has_a_limit(tmp_path, monkeypatch):
+    """Also where a product of two weights would be folded while it is loaded."""
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["large"]),
+        helper.make_node("ReduceSum", ["large"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["linear", "sum"], ["logits"]),
+    ]
+    side = 5000  # 100 MB as float32
+    columns = [constant("a", np.ones((side, 1))), constant("b", np.ones((1, side)))]
+    folder = write_export(tmp_path / "e", graph(nodes, columns))
+    assert len(kdpipe.load(folder)(folder / "a.png")) == 3
+    monkeypatch.setattr(classifier, "_memory_limit", lambda: 50_000_000)
+    with pytest.raises(KdpipeError, match=r"ONNX Runtime cannot run .* Available memory of"):
+        kdpipe.load(folder)(folder / "a.png")
+    monkeypatch.undo()
+    assert len(kdpipe.load(folder)(folder / "a.png")) == 3
+
+
 def slow() -> onnx.ModelProto:
-    """A graph of a minute and more, which ONNX Runtime computes while it loads it."""
+    """A graph of a minute and more, which ONNX Runtime would compute while it loads it."""
     nodes = [helper.make_node("ConstantOfShape", ["side"], ["a0"])]
     nodes += [helper.make_node("MatMul", [f"a{i}", f"a{i}"], [f"a{i + 1}"]) for i in range(150)]
     nodes += [helper.make_node("ReduceSum", ["a150"], ["sum"], keepdims=0)]

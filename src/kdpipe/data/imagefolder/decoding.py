@@ -8,6 +8,7 @@ so is transparency: what lies behind it is not known.
 
 import contextlib
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -58,7 +59,8 @@ def open_image(source, name: object) -> Iterator:
     """Open a PIL image.
 
     PIL gets an open file and no path: from a path it memory-maps the pixels of an uncompressed
-    TIFF, and swaps width and height where it lies on its side (13.0.0).
+    TIFF, and swaps width and height where it lies on its side (13.0.0). Its warnings, of a large
+    image or of damaged EXIF, which viewers pass over too, are not shown.
 
     Parameters
     ----------
@@ -79,6 +81,8 @@ def open_image(source, name: object) -> Iterator:
         with contextlib.ExitStack() as stack:
             is_open = hasattr(source, "read")
             file = source if is_open else stack.enter_context(open_regular_file(source))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             yield stack.enter_context(Image.open(file, formats=IMAGE_FORMATS))
     except UnidentifiedImageError:
         reason = f"its format is none of {', '.join(IMAGE_FORMATS)}"
