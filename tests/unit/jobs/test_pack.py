@@ -1,6 +1,5 @@
 """A job that makes several runs: each fails alone, and an interrupted one goes on where it was."""
 
-import datetime
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import tiny_study
 
+from kdpipe.runs import run_folder
 from kdpipe.workflow import run_state
 
 PACK = [sys.executable, "-m", "kdpipe", "pack"]
@@ -133,10 +133,8 @@ def test_a_real_run_of_an_interrupted_pack_resumes_at_its_epoch_to_the_same_byte
     assert store.has_record("runs", first.name) and not store.has_record("runs", second.name)
     epoch = run_state.read_progress(store.run(second.name)).epoch
     before = tiny_study.exact(store.run(first.name))
-    again = datetime.datetime.now(datetime.UTC)
+    assert 0 < epoch < 60 and run_folder.state_path(store.run(second.name)).exists()
     assert pack().wait() == 0
-    started = tiny_study.record(store, second)["started"]
-    assert 0 < epoch < 60 and datetime.datetime.fromisoformat(started) < again  # not anew
     # The same in one go.
     (tmp_path / "alone").mkdir()
     alone = tiny_study.results(tmp_path / "alone", shared)
