@@ -24,6 +24,7 @@ from helpers import forkserver, synthetic_data, tiny_study
 from helpers.snakemake_sandbox import ROOT
 
 from kdpipe.analysis.claim import load_claims
+from kdpipe.runs.registrations import CLAIM_KEYS
 from kdpipe.cli import main
 
 README = ROOT / "README.md"
@@ -143,7 +144,8 @@ def scene(page: Path, here: Path, finished) -> None:
     if page.stem == "register":
         old = here / "old/reports/mine"
         old.mkdir(parents=True)
-        claims = [{"id": name, "verdict": "not tested"} for name in load_claims()]
+        untested = dict.fromkeys(CLAIM_KEYS) | {"verdict": "not tested", "n": 0}
+        claims = [untested | {"id": name} for name in load_claims()]
         (old / "claims.json").write_text(json.dumps(claims))
     if page.stem == "older":
         shutil.copytree(finished / "results", here / "old", symlinks=True)
