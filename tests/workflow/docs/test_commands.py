@@ -24,8 +24,8 @@ from helpers import forkserver, synthetic_data, tiny_study
 from helpers.snakemake_sandbox import ROOT
 
 from kdpipe.analysis.claim import load_claims
-from kdpipe.runs.registrations import CLAIM_KEYS
 from kdpipe.cli import main
+from kdpipe.runs.registrations import CLAIM_KEYS
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
