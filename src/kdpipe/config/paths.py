@@ -8,7 +8,7 @@ checked without pandas.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kdpipe import registry
@@ -79,23 +79,53 @@ def resolve_paths(content: object, folder: Path) -> object:
     if not is_object(content):
         return content
     content = dict(content)
-    if has_custom_code(content):
-        code = content.get("code")
-        content["code"] = _make_absolute(folder, "." if code is None else code)
-    if content.get("registration") is not None:
-        content["registration"] = _make_absolute(folder, content["registration"])
-    elif (path := _find_registration(folder, content.get("study"))) is not None:
-        content["registration"] = str(path)
+    if has_custom_code(content) and content.get("code") is None:
+        content["code"] = "."
+    if content.get("registration") is None:
+        path = _find_registration(folder, content.get("study"))
+        content |= {"registration": str(path)} if path is not None else {}
+    return _map_paths(content, lambda value: _make_absolute(folder, value))
+
+
+def make_paths_relative(content: JsonObject, folder: Path) -> JsonObject:
+    """Return the content of a study with its paths relative to the folder of its file.
+
+    A path that has nothing but the root in common with the folder stays absolute.
+
+    Parameters
+    ----------
+    content : dict
+        The content of a `Study`; not modified.
+    folder : Path
+        The folder of the file.
+    """
+    folder = folder.absolute()
+
+    def make_relative(value: object) -> object:
+        if not isinstance(value, str) or not os.path.isabs(value):
+            return value
+        is_elsewhere = os.path.commonpath([value, folder]) == folder.anchor
+        return value if is_elsewhere else os.path.relpath(value, folder)
+
+    return _map_paths(content, make_relative)
+
+
+def _map_paths(content: JsonObject, convert: Callable[[object], object]) -> JsonObject:
+    """Return a copy of the content of a study, with another value in the place of each path."""
+    content = dict(content)
+    for key in ("code", "registration") if has_custom_code(content) else ("registration",):
+        if content.get(key) is not None:
+            content[key] = convert(content[key])
     if "data" in content:
-        content["data"] = _resolve_section(folder, content["data"])
+        content["data"] = _map_section(content["data"], convert)
     for key in ("pretrained", "starts"):
         if is_object(content.get(key)):
             content[key] = {
-                name: _resolve_section(folder, source) for name, source in content[key].items()
+                name: _map_section(source, convert) for name, source in content[key].items()
             }
     if is_object(content.get("transfers")):
         content["transfers"] = {
-            name: section | {"data": _resolve_section(folder, section["data"])}
+            name: section | {"data": _map_section(section["data"], convert)}
             if is_object(section) and "data" in section
             else section
             for name, section in content["transfers"].items()
@@ -143,17 +173,14 @@ def has_custom_terms(content: JsonObject) -> bool:
     return any(is_object(method) and method.get("term") for method in sections)
 
 
-def _resolve_section(folder: Path, section: object) -> object:
-    """Return a section with its paths absolute."""
+def _map_section(section: object, convert: Callable[[object], object]) -> object:
+    """Return a section with another value in the place of each path."""
     if not is_object(section):
         return section
     path_keys = (
         ("path", "card") if section.get("unlabelled") == REST else ("path", "card", "unlabelled")
     )
-    return {
-        key: _make_absolute(folder, value) if key in path_keys else value
-        for key, value in section.items()
-    }
+    return {key: convert(value) if key in path_keys else value for key, value in section.items()}
 
 
 def _make_absolute(folder: Path, value: object) -> object:

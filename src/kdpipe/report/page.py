@@ -43,6 +43,7 @@ from kdpipe.analysis.recommendation import (
     put_best_first,
 )
 from kdpipe.analysis.teacher_to_ship import TeacherToShip
+from kdpipe.config import paths
 from kdpipe.config.schema import Study
 from kdpipe.models.pretrained import origin
 from kdpipe.plan.nodes import Plan
@@ -345,7 +346,10 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         describe_other_recommendation=describe_other_recommendation,
         describe_other_difference=describe_other_difference,
         config=yaml.safe_dump(
-            study.model_dump(mode="json", exclude_defaults=True, exclude={"registration"}),
+            paths.make_paths_relative(
+                study.model_dump(mode="json", exclude_defaults=True, exclude={"registration"}),
+                Path(report.study_file).parent,
+            ),
             sort_keys=False,
         ),
     )

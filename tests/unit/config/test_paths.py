@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdpipe.config.paths import resolve_paths
+from kdpipe.config.paths import make_paths_relative, resolve_paths
 
 FOLDER = Path("/studies")
 
@@ -33,3 +33,21 @@ def test_what_is_no_path_stays_as_it_is():
     }
     assert resolve_paths({"code": "src"}, FOLDER) == {"code": "src"}  # of no network of one's own
     assert resolve_paths({"code": "src", "networks": {"n": {}}}, FOLDER)["code"] == "/studies/src"
+
+
+def test_a_page_has_the_paths_of_the_file_and_none_of_the_machine(monkeypatch):
+    content = {
+        "networks": {"mine": {}},
+        "code": ".",
+        "data": {"path": "/usr/share/images", "card": "../cards/own.json", "unlabelled": "more"},
+        "starts": {"big": {"path": "../weights/big.safetensors"}, "odd": 5},
+        "transfers": {"t": {"data": {"path": "flowers"}}},
+    }
+    folder = Path("/home/me/project/studies")
+    resolved = resolve_paths(content, folder)
+    assert resolved["starts"]["big"]["path"] == "/home/me/project/weights/big.safetensors"
+    assert make_paths_relative(resolved, folder) == content
+    monkeypatch.chdir("/usr")
+    assert make_paths_relative({"data": {"path": "/usr/share"}}, Path()) == {
+        "data": {"path": "share"}
+    }
