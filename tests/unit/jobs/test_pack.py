@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import tiny_study
 
-from kdpipe.runs import run_folder
+from kdpipe.runs import files, run_folder
 from kdpipe.workflow import run_state
 
 PACK = [sys.executable, "-m", "kdpipe", "pack"]
@@ -133,8 +133,13 @@ def test_a_real_run_of_an_interrupted_pack_resumes_at_its_epoch_to_the_same_byte
     assert store.has_record("runs", first.name) and not store.has_record("runs", second.name)
     epoch = run_state.read_progress(store.run(second.name)).epoch
     before = tiny_study.exact(store.run(first.name))
-    assert 0 < epoch < 60 and run_folder.state_path(store.run(second.name)).exists()
+    assert 0 < epoch < 60
+    # Seconds of the state are in the record of a run that resumes from it, and in no other.
+    state = run_folder.state_path(store.run(second.name))
+    arrays, about = files.read_arrays(state)
+    files.write_arrays(state, arrays, about | {"seconds": 1_000.0})
     assert pack().wait() == 0
+    assert tiny_study.record(store, second)["seconds"]["total"] > 1_000
     # The same in one go.
     (tmp_path / "alone").mkdir()
     alone = tiny_study.results(tmp_path / "alone", shared)

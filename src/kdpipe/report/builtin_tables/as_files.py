@@ -75,7 +75,7 @@ def _note_int8_cost(rows: list[dict], smallest_effect: float) -> str:
     for row in harmed:
         note = "int8 costs more than the smallest effect"
         row["notes"] = "; ".join(filter(None, (row["notes"], note)))
-    size = f"more than the smallest effect of the study ({smallest_effect:g} in points)"
+    size = f"more than the smallest effect of the study ({smallest_effect:g} points)"
     if not harmed:
         return f"In no row does int8 cost {size}."
     return (
