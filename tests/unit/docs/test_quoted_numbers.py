@@ -136,3 +136,38 @@ def test_every_citation_of_the_paper_resolves():
     cited = set(re.findall(r"@([a-z]\w+)", PAPER.read_text()))
     entries = re.findall(r"^@\w+\{(\w+),", (PAPER.parent / "paper.bib").read_text(), re.MULTILINE)
     assert len(entries) == len(set(entries)) and set(entries) == cited
+
+
+def test_the_study_of_a_real_teacher_quotes_its_claims_and_errors():
+    folder = ROOT / "reports/published/real_teacher"
+    text = (ROOT / "docs/real_teacher.md").read_text()
+    claims = {claim["id"]: claim for claim in json.loads((folder / "claims.json").read_text())}
+    for key in ("F1", "F2"):
+        claim = claims[key]
+        (row,) = re.findall(rf"^\| {key}: .*$", text, re.MULTILINE)
+        assert f"{claim['effect']:+.2f} ± {half_width(claim):.2f}" in row
+        assert claim["verdict"] in row and f"about {claim['seeds_needed']} seeds" in row
+    frame = pd.read_csv(folder / "results.csv")
+    rows = {"labels alone": frame[frame.kind == "scratch"]}
+    rows |= {
+        name: frame[(frame.teacher == name) & frame.kind.isin(["teacher", "student"])]
+        for name in ("probed", "random", "tuned")
+    }
+    for name, runs in rows.items():
+        (row,) = re.findall(rf"^\| {name} \| (.*%)", text, re.MULTILINE)
+        means = runs.groupby(runs.length.fillna(0)).test_error.mean().tolist()
+        quoted = re.findall(r"([\d.]+) ± ", row)
+        shown = [
+            f"{mean:.{len(each.split('.')[1])}f}" for each, mean in zip(quoted, means, strict=True)
+        ]
+        assert quoted == shown, name
+
+
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("reports/published/*/index.html")), ids=lambda p: p.parent.name
+)
+def test_a_published_page_has_no_path_of_the_machine_that_rendered_it(page):
+    paths = re.findall(
+        r"^\s*(?:path|card|code|unlabelled): (/\S*)$", page.read_text(), re.MULTILINE
+    )
+    assert set(paths) <= {"/usr/share/datasets/fashion-mnist"}  # as the study files write it
