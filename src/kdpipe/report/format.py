@@ -127,6 +127,11 @@ def describe_rank_images(ranks: Iterable[Rank | None]) -> str:
     return "other images"
 
 
+def format_number(number: float) -> str:
+    """Return a number with four digits, or all those before its decimal point."""
+    return f"{number:,.0f}" if abs(number) >= 9_999.5 else f"{number:.4g}"
+
+
 def format_si(number: float) -> str:
     """Return a number with an SI prefix: 173738 as `173.7 k`."""
     power = min(6, int(math.log10(number) // 3)) if number >= 1 else 0

@@ -34,7 +34,13 @@ from kdpipe.analysis.dataframe import (
     get_series_by_seed,
 )
 from kdpipe.losses.method import is_plain_kd, short_label
-from kdpipe.report.format import escape_markdown, format_estimate, format_si, format_stop
+from kdpipe.report.format import (
+    escape_markdown,
+    format_estimate,
+    format_number,
+    format_si,
+    format_stop,
+)
 from kdpipe.runs.decision_metric import name_error
 from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import (
@@ -556,7 +562,7 @@ def format_cell(row: dict[str, Any], column: str) -> str:
     if column in (*COST_COLUMNS, "operations"):
         return format_si(value)
     if f"{column}_low" not in row:
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return format_number(value) if isinstance(value, float) else str(value)
     half_width = (row[f"{column}_high"] - row[f"{column}_low"]) / 2
     if f"{column}_mark" not in row:
         return format_estimate(value, half_width)

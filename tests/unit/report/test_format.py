@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kdpipe.report.format import format_estimate
+from kdpipe.report.format import format_estimate, format_number
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,17 @@ def test_a_mean_is_rounded_by_its_interval_and_what_floats_leave_of_nothing_is_n
     value, half, message
 ):
     assert format_estimate(value, half, sign="+") == message
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.23756, "0.2376"),
+        (45.912, "45.91"),
+        (3818.2, "3818"),
+        (9999.6, "10,000"),
+        (13498, "13,498"),
+    ],
+)
+def test_no_digit_before_the_decimal_point_is_lost(number, text):
+    assert format_number(number) == text

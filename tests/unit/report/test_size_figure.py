@@ -74,6 +74,27 @@ def test_teachers_that_share_neither_depth_nor_width_are_not_lost():
     assert set(actual) == {("small", "parameters of the teacher")}
 
 
+def test_teachers_of_one_size_stand_side_by_side_without_a_line():
+    """One network as three teachers, and a larger one."""
+    sizes = {"tuned": 300, "probed": 300, "random": 300, "large": 900}
+    cells = [
+        cell([error] * 3, teacher=name, teacher_network=name, teacher_parameters=sizes[name])
+        for name, error in zip(sizes, (7.0, 8.0, 9.0, 6.0), strict=True)
+    ]
+    line = panels(*cells)["small", "parameters of the teacher"]["kd"]
+    places = [(300 / 1.3, 8.0), (300, 9.0), (300 * 1.3, 7.0), (900, 6.0)]  # by size, then name
+    assert np.allclose(line, places)
+    rows = frame(SCRATCH, *cells).assign(test_n=700)
+    drawing = render_figure("teacher_size", load_figures()["teacher_size"], rows, pd.DataFrame())
+    (axis,) = drawing.figure.axes
+    assert [text.get_text() for text in axis.get_xticklabels()] == [
+        *("probed", "random", "tuned", "large")
+    ]
+    (bars,) = axis.containers
+    assert bars.lines[0].get_linestyle() == "None"
+    assert "Teachers of one size stand side by side." in drawing.caption
+
+
 def test_attention_transfer_is_named_in_the_legend():
     at = {"method": "mine", "method_kind": "at+kd"}
     actual = panels(

@@ -56,7 +56,9 @@ def plot_files(measured: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaptio
         _plot_front(axis, front)
         axis.set(xscale="log", xlabel=label, ylabel="accuracy on test, %\nhigher is better \u2192")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter(lambda number, _: f"{number:,.4g}")
+        axis.xaxis.set_major_formatter(
+            lambda number, _: f"{number:,g}" if number < 1e4 else f"{number:,.0f}"
+        )
         axis.xaxis.set_minor_locator(NullLocator())
         axis.margins(x=0.12)
     style.add_legend(figure, axes)

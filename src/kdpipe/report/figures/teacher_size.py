@@ -33,6 +33,7 @@ from kdpipe.report.figure import (
 WRN = re.compile(r"wrn(\d+)-(\d*\.?\d+)")
 MAX_STUDENTS = 4  # students
 DEPTH, WIDTH, SIZE = "depth", "width", "parameters"
+TIE_STEP = 1.3  # by how much teachers of one size are drawn apart
 
 
 def plot_teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
@@ -61,6 +62,7 @@ def plot_teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCa
         for _, part in students
         for label, method in zip(part.label, part.method, strict=True)
     }
+    is_tied = any(kind == SIZE and _has_ties(part, SIZE) for _, part, kind in panels)
     figure, axes = style.make_panels(
         len(panels), across=int(panels_per_student) if panels_per_student in (1, 2, 3) else None
     )
@@ -74,6 +76,8 @@ def plot_teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCa
     return figure, (
         "Students of fully trained teachers: of rising depth at one width, of rising width at one "
         "depth, and the others by their parameters; a panel stands where there are any."
+        + " Teachers of one size stand side by side."
+        * is_tied
     )
 
 
@@ -104,6 +108,21 @@ def _assign_panels(part: pd.DataFrame) -> pd.DataFrame:
     return panel_rows
 
 
+def _has_ties(panel_rows: pd.DataFrame, kind: str) -> bool:
+    """Return whether two teachers have the same place in a panel."""
+    return not panel_rows.drop_duplicates("teacher")[kind].is_unique
+
+
+def _spread_ties(panel_rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a panel by parameters with teachers of one size side by side."""
+    teachers = panel_rows.drop_duplicates("teacher").sort_values("teacher")
+    places = teachers.groupby(SIZE).teacher.transform("cumcount")
+    counts = teachers.groupby(SIZE).teacher.transform("count")
+    sizes = teachers[SIZE] * TIE_STEP ** (places - (counts - 1) / 2)
+    by_teacher = dict(zip(teachers.teacher, sizes, strict=True))
+    return panel_rows.assign(**{SIZE: panel_rows.teacher.map(by_teacher)})
+
+
 def _format_label(method: str, kind: str) -> str:
     """Return the label of a method, with its kind unless it is plain KD."""
     return method if is_plain_kd(kind) else f"{method} ({short_label(kind)})"
@@ -114,6 +133,9 @@ def _plot_panel(axis: Axes, panel_rows: pd.DataFrame, kind: str, labels: dict[st
     fixed_column = {DEPTH: "wide", WIDTH: "deep"}.get(kind)
     fixed = sorted(set(panel_rows[fixed_column])) if fixed_column else [None]
     form = {DEPTH: "wrnK-{:g}", WIDTH: "wrn{:g}-K"}.get(kind, "")
+    is_tied = kind == SIZE and _has_ties(panel_rows, kind)
+    if is_tied:
+        panel_rows = _spread_ties(panel_rows)
     lines = [
         (label, value) for value in fixed for label in labels if label in set(panel_rows.label)
     ]
@@ -138,6 +160,8 @@ def _plot_panel(axis: Axes, panel_rows: pd.DataFrame, kind: str, labels: dict[st
         ]
         if fixed_column and fixed.index(value):
             style_args["fillstyle"] = "none"
+        if is_tied:  # a line would rise or fall without a difference in size
+            style_args["linestyle"] = ""
         style.plot_errorbars(axis, points, name, **style_args)
     x_label = "parameters of the teacher"
     if fixed_column:
