@@ -9,8 +9,9 @@ network is that of the best file within the budget.
 
 The contest is one of networks. Of the files of a network that are within the budget the faster on
 this machine ships, among those that validation does not show to be worse by the smallest effect
-than the best of them (95 %, over the validation images); or another one that is asked for by one of
-`FILE_RULES`.
+than the best of them (95 %, over the validation images). Latencies within a tenth are equal, since
+repeated measurements differ by as much, and the lower validation error decides. `FILE_RULES` are
+the rules that can be asked for instead.
 """
 
 import shlex
@@ -32,6 +33,7 @@ from kdpipe.runs.store import PUBLISHED_EXPORTS, Store
 from kdpipe.stats.proportions import estimate_paired_difference
 from kdpipe.text import did_you_mean, format_count, list_publication_commands
 
+LATENCY_TIE = 1.1  # of two files of one network, the slower by this factor at most is as fast
 FileRule = Literal["fastest", "smallest", "most accurate"]
 # What each means, in the words of the card.
 FILE_RULES: dict[FileRule, str] = {
@@ -348,8 +350,9 @@ def select_file(
 ) -> ExportFile:
     """Return the file of a network that ships.
 
-    Without a rule it is the fastest that validation does not show to be worse; the first one
-    without validation images. Of equals the faster or more accurate one ships.
+    Without a rule it is the fastest that validation does not show to be worse, and of files that
+    are as fast (`LATENCY_TIE`) the most accurate; the first one without validation images. Of
+    equals by a rule the faster or more accurate one ships.
 
     Parameters
     ----------
@@ -372,7 +375,9 @@ def select_file(
     if best.is_right is None:
         return files[0]
     able = [file for file in files if not _is_shown_worse(file, best, smallest_effect)]
-    return min(able, key=lambda file: file.milliseconds)
+    fast_enough = LATENCY_TIE * min(file.milliseconds for file in able)
+    tied = [file for file in able if file.milliseconds <= fast_enough]
+    return min(tied, key=lambda file: (_nan_to_inf(file.error), file.milliseconds))
 
 
 def describe_file_choice(
@@ -407,7 +412,8 @@ def describe_file_choice(
     return (
         f"{chosen.file} ships: of the files of the network the fastest on this machine, among "
         "those that validation does not show to be worse than the best of them by "
-        f"{smallest_effect:g} points, the smallest effect of the study ({facts})."
+        f"{smallest_effect:g} points, the smallest effect of the study; if one takes at most a tenth "
+        f"longer, the lower validation error decides ({facts})."
     )
 
 

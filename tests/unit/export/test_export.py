@@ -317,6 +317,9 @@ def test_of_the_files_of_a_network_the_faster_ships_that_is_not_shown_to_be_wors
 
     assert select_file(files(5, 1.0), 0.5).file == "model.int8.onnx"
     assert select_file(files(5, 3.0), 0.5).file == "model.onnx"  # slower
+    assert select_file(files(5, 1.8), 0.5).file == "model.int8.onnx"  # 2.0 is 1.11 times as long
+    assert select_file(files(5, 1.9), 0.5).file == "model.onnx"  # 1.05 times: the more accurate
+    assert select_file(files(0, 1.9), 0.5).file == "model.int8.onnx"  # as accurate: the faster
     assert select_file(files(50, 1.0), 0.5).file == "model.onnx"  # shown to be worse
     assert select_file(files(50, 1.0), 5.0).file == "model.int8.onnx"
     blind = [dataclasses.replace(one, is_right=None) for one in files(5, 1.0)]
