@@ -412,8 +412,8 @@ def describe_file_choice(
     return (
         f"{chosen.file} ships: of the files of the network the fastest on this machine, among "
         "those that validation does not show to be worse than the best of them by "
-        f"{smallest_effect:g} points, the smallest effect of the study; if one takes at most a tenth "
-        f"longer, the lower validation error decides ({facts})."
+        f"{smallest_effect:g} points, the smallest effect of the study; if one takes at most a "
+        f"tenth longer, the lower validation error decides ({facts})."
     )
 
 
