@@ -36,6 +36,7 @@ REVISIONS = {
     "bfloat16": 1,  # teachers that answer in bfloat16: what is folded, what is cast
     "gauge": 1,  # exported graphs, their quantization and evaluation
     "standardise": 1,  # logits that loss terms see standardized
+    "sharded": 1,  # batches that are cut into parts: where, their streams, and how they are summed
     "unlabelled": 1,  # unlabelled images: which, in which order and views, with which batch
     "own": 2,  # image folders and .npz files; 2: image modes converted, EXIF orientation applied
 }
@@ -56,6 +57,7 @@ NEUTRAL_VALUES: dict[str, object] = {
     "optimiser": "sgd",
     "pretrained": None,
     "resize": None,
+    "shards": 1,
     "split": 0,
     "std": None,
     "stream_revision": None,  # images in one array

@@ -81,7 +81,7 @@ def test_it_does_not_wait_for_a_run_that_is_at_work(monkeypatch, capsys):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
     monkeypatch.setattr(gpus, "_find_reasons", dict.fromkeys)
-    with leases.lease_gpu():
+    with leases.lease_gpus():
         assert main(["gpu-check"]) == 2
     assert f"a run of kdpipe is using GPU {name}" in capsys.readouterr().err
     assert runner.select_gpu() == name

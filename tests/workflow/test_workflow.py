@@ -122,6 +122,19 @@ def test_seeds_are_run_one_after_another_in_the_order_of_the_study(lab, options)
 # --- the whole
 
 
+def test_processes_share_one_network_to_the_same_bytes(lab, tmp_path, warm):
+    """The digits, `shards: 2`: two processes a run, then one; each with two threads."""
+    content = tiny_study.study(recipe={"shards": 2, "threads": 2}, processes_per_run=2)
+    message = lab.run(content, "--cores", "4")
+    assert set(lab.records()) == set(build(content).runs)
+    command = (lab.folder / "logs/runs").glob("*.log")
+    assert message and all("Traceback" not in path.read_text() for path in command)
+    other = Lab(tmp_path / "other", warm)
+    other.run(content, "--cores", "4", "--config", "processes_per_run=1")
+    assert lab.exact() == other.exact() and len(lab.exact()) == 3
+    assert other.planned(content) <= {"render"}, "it renames no run"
+
+
 def test_from_nothing_everything_is_planned(lab):
     actual = lab.planned(study())
     assert len(names(study())) == 18

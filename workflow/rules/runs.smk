@@ -18,8 +18,8 @@ rule train:
     resources:
         mem_mb=context.megabytes,
         runtime=context.minutes,
-        gpu=context.gpus,
-        gres=context.gres,
+        gpu=context.run_gpus,
+        gres=context.run_gres,
     params:
         spec=context.spec,
         keep=context.checkpoint_epochs,

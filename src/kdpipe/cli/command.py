@@ -126,6 +126,8 @@ def add_execution_options(parser: argparse.ArgumentParser) -> None:
     add("--code", type=Path, help="folder with the modules of custom networks and terms")
     help = "worker processes that read streamed images; default: 0"
     add("--workers", type=_make_count_parser(0), default=0, metavar="N", help=help)
+    help = "processes that train one network whose batches are cut (recipe.shards); default: 1"
+    add("--processes", type=_make_count_parser(1), default=1, metavar="N", help=help)
 
 
 def parse_execution_options(options: argparse.Namespace) -> ExecutionOptions:
@@ -134,7 +136,9 @@ def parse_execution_options(options: argparse.Namespace) -> ExecutionOptions:
 
     weights = getattr(options, "weights", None)  # only `kdpipe train` has it
     device_options = options.device, options.runs_per_gpu, options.kernels
-    return ExecutionOptions(*device_options, weights, options.code, options.workers)
+    return ExecutionOptions(
+        *device_options, weights, options.code, options.workers, options.processes
+    )
 
 
 def resolve_device(study: Study) -> str:

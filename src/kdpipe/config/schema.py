@@ -24,7 +24,7 @@ from kdpipe.pydantic_base import (
     StrictModel,
 )
 from kdpipe.runs.decision_metric import DecisionMetric
-from kdpipe.runs.recipe import MAX_EPOCHS, Recipe
+from kdpipe.runs.recipe import MAX_EPOCHS, MAX_SHARDS, Recipe
 from kdpipe.runs.records import EvalPoint
 
 # Accepted aliases, and the canonical key of each.
@@ -404,6 +404,13 @@ class Study(StrictModel):
     )
     runs_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="runs that share one GPU of this machine at a time; renames no run"
+    )
+    processes_per_run: Annotated[int, Field(ge=1, le=MAX_SHARDS)] = Field(
+        1,
+        description="processes that train one network whose recipe has `shards`, each with the "
+        "recipe's threads or a GPU of its own; at most one for each part of a batch; renames no "
+        "run",
+        examples=[2],
     )
     kernels: Literal["deterministic", "any"] = Field(
         "deterministic",

@@ -3,7 +3,7 @@
 A batch is one gather operation, without a Python loop over images.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,19 +139,24 @@ class ImageBatches:
         ------
         index, view, x : Tensor of shape (B,), (B,) and (B, C, H, W)
         """
+        yield from self.batches_at(order, view, slice_batches(len(order), size, start))
+
+    def batches_at(
+        self, order: torch.Tensor, view: torch.Tensor, rows: Sequence[slice]
+    ) -> Generator[Batch, None, None]:
+        """Yield a batch for each of these slices of an order, as `batches` does."""
         if self.views.mixes:
-            yield from mixtures.mix_batches(self, self._unmixed_batches, order, view, size, start)
+            yield from mixtures.mix_batches(self, self._unmixed_batches, order, view, rows)
         else:
-            yield from self._unmixed_batches(order, view, size, start)
+            yield from self._unmixed_batches(order, view, rows)
 
     def _unmixed_batches(
-        self, order: torch.Tensor, view: torch.Tensor, size: int, start: int
+        self, order: torch.Tensor, view: torch.Tensor, rows: Sequence[slice]
     ) -> Generator[Batch, None, None]:
         """Yield batches of views as they are."""
         values = self._augmentation_values(order, view)
         order, view = to_device(order, self.device), to_device(view, self.device)
-        for first in range(start * size, len(order), size):
-            key = slice(first, first + size)
+        for key in rows:
             batch_values = [
                 (augmentation, keys, seed[key], value[key])
                 for augmentation, keys, seed, value in values
@@ -171,6 +176,11 @@ class ImageBatches:
             for augmentation, keys in self.views.augmentations
         ]
         return normalize(self._gather_pixels(index, identity_values), self.scale, self.shift)
+
+
+def slice_batches(images: int, size: int, start: int = 0) -> list[slice]:
+    """Return the rows of each batch of an order of images, from batch `start` on."""
+    return [slice(first, min(first + size, images)) for first in range(start * size, images, size)]
 
 
 def choose_eval_batch_size(height: int, width: int, device: torch.device) -> int:

@@ -17,7 +17,8 @@ mixed views of each image, stored once.
 
 import contextlib
 import functools
-from collections.abc import Callable, Generator
+import itertools
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -139,13 +140,12 @@ def draw_mixtures(images: _Images, index: Tensor, view: Tensor) -> Mixtures | No
 
 def mix_batches(
     images: _Images,
-    unmixed: Callable[[Tensor, Tensor, int, int], Generator[_Batch, None, None]],
+    unmixed: Callable[[Tensor, Tensor, Sequence[slice]], Generator[_Batch, None, None]],
     order: Tensor,
     view: Tensor,
-    size: int,
-    start: int,
+    rows: Sequence[slice],
 ) -> Generator[_Batch, None, None]:
-    """Yield the batches of mixed views of an epoch, as `ImageBatches.batches` does.
+    """Yield batches of mixed views of an epoch, as `ImageBatches.batches_at` does.
 
     Parameters
     ----------
@@ -153,25 +153,25 @@ def mix_batches(
     unmixed : callable
         Yields the batches of an order (N,) of views as they are; it gets each batch with its
         partners behind it, as one of twice the size.
-    order, view, size, start
-        As those of `ImageBatches.batches`.
+    order, view, rows
+        As those of `ImageBatches.batches_at`.
     """
+    if not rows:
+        return
     order, view = order.cpu(), view.cpu()
     mixtures = draw_mixtures(images, order, view)
     assert mixtures is not None
     both_orders, both_views = (
-        torch.cat([part for pair in zip(*parts, strict=True) for part in pair])
-        for parts in (
-            (order.split(size), mixtures.index.split(size)),
-            (view.split(size), mixtures.view.split(size)),
-        )
+        torch.cat([part[key] for key in rows for part in parts])
+        for parts in ((order, mixtures.index), (view, mixtures.view))
     )
+    ends = list(itertools.accumulate(2 * (key.stop - key.start) for key in rows))
+    both_rows = [slice(first, last) for first, last in itertools.pairwise([0, *ends])]
     mixtures = mixtures.to(images.device)
-    with contextlib.closing(unmixed(both_orders, both_views, 2 * size, start)) as batches:
-        for number, (index, views, x) in enumerate(batches, start):
+    with contextlib.closing(unmixed(both_orders, both_views, both_rows)) as batches:
+        for key, (index, views, x) in zip(rows, batches, strict=True):
             n_images = len(index) // 2
-            rows = slice(number * size, number * size + n_images)
-            mixed = mixtures[rows].mix_pixels(x[:n_images], x[n_images:])
+            mixed = mixtures[key].mix_pixels(x[:n_images], x[n_images:])
             yield index[:n_images], views[:n_images], mixed
 
 

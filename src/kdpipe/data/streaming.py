@@ -16,7 +16,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -31,6 +31,7 @@ from kdpipe.data.batches import (
     choose_eval_batch_size,
     compute_scale_and_shift,
     normalize,
+    slice_batches,
     to_device,
 )
 from kdpipe.data.cache import ImageFiles
@@ -159,27 +160,33 @@ class StreamedBatches:
         self, order: torch.Tensor, view: torch.Tensor, size: int, start: int = 0
     ) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch, from batch `start` on, as `ImageBatches.batches` does."""
+        yield from self.batches_at(order, view, slice_batches(len(order), size, start))
+
+    def batches_at(
+        self, order: torch.Tensor, view: torch.Tensor, rows: Sequence[slice]
+    ) -> Generator[Batch, None, None]:
+        """Yield a batch for each of these slices of an order, as `batches` does."""
         unmixed = functools.partial(self._batches, self.views)
         if self.views.mixes:
-            yield from mixtures.mix_batches(self, unmixed, order, view, size, start)
+            yield from mixtures.mix_batches(self, unmixed, order, view, rows)
         else:
-            yield from unmixed(order, view, size, start)
+            yield from unmixed(order, view, rows)
 
     def unaugmented_batches(self, size: int) -> Generator[torch.Tensor, None, None]:
         """Yield all images in their order, without augmentation, as batches (B, C, H, W)."""
         order = torch.arange(len(self))
-        for _, _, x in self._batches(IDENTITY_VIEWS, order, torch.zeros_like(order), size, 0):
+        rows = slice_batches(len(order), size)
+        for _, _, x in self._batches(IDENTITY_VIEWS, order, torch.zeros_like(order), rows):
             yield x
 
     def _batches(
-        self, views: Views, order: torch.Tensor, view: torch.Tensor, size: int, start: int
+        self, views: Views, order: torch.Tensor, view: torch.Tensor, rows: Sequence[slice]
     ) -> Generator[Batch, None, None]:
-        """Yield (index, view, x) of each batch of an order (N,), from batch `start` on."""
-        keys = [slice(first, first + size) for first in range(start * size, len(order), size)]
-        requests = ((order[key].numpy(), view[key].numpy()) for key in keys)
+        """Yield (index, view, x) of each of these slices of an order (N,)."""
+        requests = ((order[key].numpy(), view[key].numpy()) for key in rows)
         on_device = to_device(order, self.device), to_device(view, self.device)
         for key, pixels in zip(
-            keys, self._prefetch(self.load_pixels(views, requests)), strict=False
+            rows, self._prefetch(self.load_pixels(views, requests)), strict=False
         ):
             x = normalize(pixels, self.scale, self.shift)
             for augmentation, section, seed in views.decode(
@@ -225,11 +232,11 @@ class StreamedBatches:
             batch_size=None,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
-            multiprocessing_context=_worker_context() if self.workers else None,
+            multiprocessing_context=get_worker_context() if self.workers else None,
             generator=torch.Generator(),  # else it draws from the global one
-            worker_init_fn=_exit_with_parent,
+            worker_init_fn=exit_with_parent,
         )
-        with _block_sigterm():
+        with block_sigterm():
             iterator = iter(loader)
         try:
             yield from _check_batches(iterator)
@@ -362,14 +369,14 @@ class _DecodingDataset(Dataset):
 
 
 @functools.cache
-def _worker_context():
+def get_worker_context():
     """Return the multiprocessing context that workers are started in."""
     context = torch.multiprocessing.get_context(START_METHOD)
     context.set_forkserver_preload(PRELOADED_MODULES)
     return context
 
 
-def _exit_with_parent(_: int) -> None:
+def exit_with_parent(_: int = 0) -> None:
     """Make a worker end when its run has ended, even if that was killed.
 
     DataLoader's own watchdog watches the process that forked the worker, which is the fork server
@@ -387,7 +394,7 @@ def _exit_with_parent(_: int) -> None:
 
 
 @contextlib.contextmanager
-def _block_sigterm() -> Iterator[None]:
+def block_sigterm() -> Iterator[None]:
     """Keep SIGTERM from processes that are started inside.
 
     A cluster sends it to every process of a job. The run saves its state then, and needs its

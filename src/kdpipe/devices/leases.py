@@ -20,8 +20,8 @@ MAX_FREE_USAGE = 0.5  # share of its memory above which a GPU is taken to be in 
 
 
 @contextlib.contextmanager
-def acquire_gpu(device: str, runs_per_gpu: int) -> Iterator[str | None]:
-    """Hold a GPU for a run on a GPU, and show this process no other one.
+def acquire_gpus(device: str, runs_per_gpu: int, count: int = 1) -> Iterator[list[str]]:
+    """Hold GPUs for a run on GPUs, and show this process no other ones.
 
     Parameters
     ----------
@@ -29,56 +29,83 @@ def acquire_gpu(device: str, runs_per_gpu: int) -> Iterator[str | None]:
         Device of the run; on the CPU nothing is held.
     runs_per_gpu : int
         Runs that share a GPU.
+    count : int
+        The GPUs of the run.
 
     Yields
     ------
-    str or None
-        UUID of the GPU.
+    list of str
+        UUIDs of the GPUs.
     """
     if device != "cuda":
-        yield None
+        yield []
         return
-    with lease_gpu(runs_per_gpu) as gpu:
+    with lease_gpus(runs_per_gpu, count) as held:
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # nvidia-smi's
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-        print(f"GPU {gpu}", flush=True)
-        yield gpu
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)
+        print(f"GPU {', '.join(held)}", flush=True)
+        yield held
 
 
 @contextlib.contextmanager
-def lease_gpu(runs_per_gpu: int = 1) -> Iterator[str]:
-    """Hold a share of a GPU, after waiting for one; GPUs that others use are taken last.
+def lease_gpus(runs_per_gpu: int = 1, count: int = 1) -> Iterator[list[str]]:
+    """Hold a share of each of some GPUs, after waiting for them; those that others use come last.
+
+    All are taken or none: two runs that each hold one and wait for another would wait forever.
 
     Parameters
     ----------
     runs_per_gpu : int
         Most runs of this host that have a GPU at a time.
+    count : int
+        The number of GPUs.
 
     Yields
     ------
-    str
-        UUID of the GPU.
+    list of str
+        UUIDs of the GPUs.
 
     Raises
     ------
     KdpipeError
-        If there is no GPU.
+        If there are not as many GPUs.
     """
     ids = gpus.list_gpus()
     if not ids:
         raise KdpipeError("device: cuda, but no GPU can be seen here: write device: cpu")
+    if len(ids) < count:
+        raise KdpipeError(
+            f"processes_per_run: the run has {count} processes, each on a GPU of its own, but only "
+            f"{len(ids)} can be seen here: set processes_per_run: {len(ids)} (this renames "
+            "no run)"
+        )
     is_waiting = False
     while True:
-        for share in range(runs_per_gpu):  # every GPU once before one gets a second run
-            for gpu in _sort_by_usage(ids) if not share else ids:
-                if (lease_socket := _bind_share(gpu, share)) is not None:
-                    with lease_socket:
-                        yield gpu
-                    return
+        with contextlib.ExitStack() as leases:
+            held = _bind_gpus(ids, runs_per_gpu, count, leases)
+            if len(held) == count:
+                yield held
+                return
         if not is_waiting:
-            print(f"all GPUs are in use ({', '.join(ids)}); waiting for one", flush=True)
+            missing = "one" if count == 1 else str(count)
+            print(f"all GPUs are in use ({', '.join(ids)}); waiting for {missing}", flush=True)
             is_waiting = True
         time.sleep(POLL_SECONDS)
+
+
+def _bind_gpus(
+    ids: list[str], runs_per_gpu: int, count: int, leases: contextlib.ExitStack
+) -> list[str]:
+    """Return up to `count` different GPUs whose shares are now held by `leases`."""
+    held: list[str] = []
+    for share in range(runs_per_gpu):  # every GPU once before one gets a second run
+        for gpu in _sort_by_usage(ids) if not share else ids:
+            if len(held) < count and gpu not in held:
+                lease_socket = _bind_share(gpu, share)
+                if lease_socket is not None:
+                    leases.enter_context(lease_socket)
+                    held.append(gpu)
+    return held
 
 
 def is_free(gpu: str) -> bool:

@@ -184,9 +184,11 @@ class CheckFixture:
         """Return the log file of the processes of the check."""
         return self.folder / "log"
 
-    def get_runs(self, kind: StudyKind = "exact", outputs: str = "table") -> RunPair:
+    def get_runs(
+        self, kind: StudyKind = "exact", outputs: str = "table", shards: int = 1
+    ) -> RunPair:
         """Return the runs of a study, with a logit cache (`table`) or a live teacher."""
-        return _plan_runs("quick" if self.quick else kind, outputs)
+        return _plan_runs("quick" if self.quick else kind, outputs, shards)
 
     def make_store(self, name: str) -> Store:
         """Return a new or existing results folder with the data set in it."""
@@ -210,7 +212,7 @@ class CheckFixture:
         from kdpipe.training import loop
 
         execution_options = ExecutionOptions("cuda", runs_per_gpu)
-        with leases.acquire_gpu("cuda", runs_per_gpu), tempfile.TemporaryDirectory() as folder:
+        with leases.acquire_gpus("cuda", runs_per_gpu), tempfile.TemporaryDirectory() as folder:
             loop.train(run.spec, run.digest, Path(folder), [], 1, store, execution_options)
         return self.train(run, store, (), runs_per_gpu)
 
@@ -254,7 +256,7 @@ def diff_files(record: dict, other_record: dict) -> list[str]:
 
 
 @functools.cache
-def _plan_runs(kind: str, outputs: str) -> RunPair:
+def _plan_runs(kind: str, outputs: str, shards: int = 1) -> RunPair:
     """Plan a study with one teacher and one student."""
     settings = STUDIES[kind]
     teacher, student = settings["networks"]
@@ -263,7 +265,7 @@ def _plan_runs(kind: str, outputs: str) -> RunPair:
         "study": "gpu_check",
         "seeds": [0],
         "data": {"name": "digits", **settings["data"]},
-        "recipe": settings["recipe"],
+        "recipe": settings["recipe"] | {"shards": shards},
         "network_recipes": settings.get("network_recipes", {}),
         "teacher_outputs": outputs,
         "methods": {"kd": {}},

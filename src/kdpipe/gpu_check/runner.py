@@ -88,7 +88,7 @@ def query_gpu_info() -> dict:
 
     def read_info() -> dict:
         """Read it, in the child process."""
-        with leases.acquire_gpu("cuda", 1):
+        with leases.acquire_gpus("cuda", 1):
             determinism.prepare_torch_device("cuda")
             return dict(determinism.get_gpu_info())
 

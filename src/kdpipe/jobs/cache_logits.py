@@ -60,7 +60,7 @@ def cache_logits(
                 for path in ownership.list_orphans(build_folder, "tables"):
                     path.unlink()
                 return f"{name}: finished before"
-        with leases.acquire_gpu(options.device, options.runs_per_gpu):
+        with leases.acquire_gpus(options.device, options.runs_per_gpu):
             from kdpipe.training.teachers import cached  # torch has to find the leased GPU
 
             folder = cached.build_logit_cache(spec, store, options)

@@ -33,7 +33,7 @@ def measure_speeds(
     dict
         The seconds `start` that a process needs to start, and the values of `benchmark_training`.
     """
-    with leases.acquire_gpu(options.device, options.runs_per_gpu):
+    with leases.acquire_gpus(options.device, options.runs_per_gpu):
         from kdpipe.training import benchmark
 
         startup_seconds = max(0.0, time.time() - process_start - benchmark.read_cpu_wait())

@@ -35,7 +35,7 @@ def _run_probe(
 ) -> dict:
     """Return the record of a probe of a run whose training succeeded."""
     try:
-        with leases.acquire_gpu(options.device, options.runs_per_gpu):
+        with leases.acquire_gpus(options.device, options.runs_per_gpu):
             import torch  # it has to find the leased GPU
 
             from kdpipe.training import linear_probe

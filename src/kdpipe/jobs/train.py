@@ -100,7 +100,8 @@ def train_run(
                 old_device = old_record["device"]
                 kernels = old_device.get("kernels", options.kernels)
                 options = replace(options, device=old_device["type"], kernels=kernels)
-            with leases.acquire_gpu(options.device, options.runs_per_gpu):
+            n_gpus = spec.recipe.count_processes(options.processes)
+            with leases.acquire_gpus(options.device, options.runs_per_gpu, n_gpus):
                 record = _train_or_replay(
                     spec, record, old_record, missing or keep_epochs, folder, store, options
                 )

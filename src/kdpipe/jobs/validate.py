@@ -118,6 +118,11 @@ def _check_run(name: str, spec: RunSpec) -> None:
     mixes = _check_mixtures(name, spec.data)
     if mixes and mixes != recipe.enabled_mixes(spec.recipe):
         raise KdpipeError(f"{name}: --spec mixes its views in another way than its recipe says")
+    n_unlabelled = (spec.method or {}).get("unlabelled", spec.recipe.shards)
+    if spec.recipe.shards > 1 and n_unlabelled < spec.recipe.shards:
+        raise KdpipeError(f"{name}: --spec has fewer unlabelled images in a batch than shards")
+    if spec.recipe.shards > 1 and "sharded" not in spec.revision:
+        raise KeyError("sharded")
     if spec.metric not in DECISION_METRICS:
         raise KdpipeError(
             f"{name} chooses its best epoch by the metric {spec.metric!r}: this version has "

@@ -557,19 +557,22 @@ class CostModel:
         images_read = epochs * (train + val) + n_unlabelled + at_end
         speed = self.speeds.get(run.name)
         steps = epochs * -(-train // recipe.batch_size)
+        n_processes = count_processes(run, self.plan)
         if speed is None:
-            seconds += run.train_multiply_adds / DEFAULT_MACS_PER_SECOND
+            seconds += run.train_multiply_adds / DEFAULT_MACS_PER_SECOND / n_processes
         else:
             steps += (
                 n_unlabelled / recipe.batch_size
             )  # they take as long as more steps of the batch size
-            seconds += speed.setup + steps * speed.step + epochs * speed.epoch
+            seconds += speed.setup + epochs * speed.epoch + steps * speed.step / n_processes
         # A live teacher classifies every image.
         if run.spec.method and run.spec.teacher and is_live:
             precision = run.spec.teacher.teacher_precision
             teacher_images = train * run.spec.method["kd_epochs"] + n_unlabelled
-            seconds += teacher_images * sum(
-                self._get_image_seconds(parent, precision) for parent in run.parents
+            seconds += (
+                teacher_images
+                / n_processes
+                * sum(self._get_image_seconds(parent, precision) for parent in run.parents)
             )
         return self._add_reading(card, images_read, seconds) + _estimate_loading(card)
 
@@ -865,8 +868,16 @@ def count_threads(node: Node, plan: Plan) -> int:
     if isinstance(node, ExportEval):
         return count_cores()
     threads = node.spec.recipe.threads if isinstance(node, Run) else node.spec.threads
+    threads *= count_processes(node, plan)
     card = node.card if isinstance(node, Probe) else plan.card
     return threads + (plan.study.workers if card.is_streamed else 0)
+
+
+def count_processes(node: Node, plan: Plan) -> int:
+    """Count the processes that train a network; other jobs have one."""
+    if not isinstance(node, Run):
+        return 1
+    return node.spec.recipe.count_processes(plan.study.processes_per_run)
 
 
 def _collect_nodes(plan: Plan, to_do: Collection[str]) -> dict[str, Node]:

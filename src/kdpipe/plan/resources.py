@@ -87,7 +87,11 @@ class _Workload:
 
 
 def estimate_resources(
-    node: Run | LogitCache | Probe | ExportEval, card: DatasetCard, device: str, workers: int = 0
+    node: Run | LogitCache | Probe | ExportEval,
+    card: DatasetCard,
+    device: str,
+    workers: int = 0,
+    processes: int = 1,
 ) -> JobResources:
     """Estimate what a job needs.
 
@@ -101,13 +105,15 @@ def estimate_resources(
         Device that it runs on.
     workers : int
         Processes that read images, if they are streamed.
+    processes : int
+        Processes that train the network of a run.
 
     Returns
     -------
     JobResources
         The request of the first attempt.
     """
-    return estimate_pack_resources([node], card, device, workers)
+    return estimate_pack_resources([node], card, device, workers, processes)
 
 
 def estimate_pack_resources(
@@ -115,6 +121,7 @@ def estimate_pack_resources(
     card: DatasetCard,
     device: str,
     workers: int = 0,
+    processes: int = 1,
 ) -> JobResources:
     """Estimate what a job needs that makes several nodes, one after another.
 
@@ -128,13 +135,15 @@ def estimate_pack_resources(
         Device that it runs on.
     workers : int
         Processes that read images, if they are streamed.
+    processes : int
+        Processes that train the network of a run.
 
     Returns
     -------
     JobResources
         The request of the first attempt.
     """
-    needs = [_estimate_needs(node, card, device, workers) for node in nodes]
+    needs = [_estimate_needs(node, card, device, workers, processes) for node in nodes]
     seconds = START_SECONDS + NEXT_START_SECONDS * (len(nodes) - 1)
     seconds += sum(job_seconds for job_seconds, _ in needs)
     return JobResources(
@@ -172,7 +181,11 @@ def estimate_share_of_job(
 
 
 def _estimate_needs(
-    node: Run | LogitCache | Probe | ExportEval, card: DatasetCard, device: str, workers: int
+    node: Run | LogitCache | Probe | ExportEval,
+    card: DatasetCard,
+    device: str,
+    workers: int,
+    processes: int = 1,
 ) -> tuple[float, int]:
     """Return the seconds of a job after its start, and its megabytes."""
     match node:
@@ -191,7 +204,7 @@ def _estimate_needs(
     )
     images = (workers + 1) * WORKER_BYTES if card.is_streamed else work.image_bytes
     megabytes = BASE_MEGABYTES[device] + round(1.5 * (images + work.host_bytes) / 1e6)
-    return computing_seconds + reading_seconds, megabytes
+    return computing_seconds / processes + reading_seconds, processes * megabytes
 
 
 def _estimate_run(run: Run, card: DatasetCard, device: str) -> _Workload:
@@ -206,6 +219,8 @@ def _estimate_run(run: Run, card: DatasetCard, device: str) -> _Workload:
     if device == "cpu":
         n_unlabelled = (spec.method or {}).get("unlabelled", 0)
         host_bytes += _count_activation_bytes(recipe.batch_size + n_unlabelled, run)
+    if recipe.shards > 1:  # the gradients of all parts, of one process and of all
+        host_bytes += 4 * 2 * recipe.shards * run.cost.parameters
     if card.is_streamed:
         host_bytes += 2 * 4 * card.train * card.classes * (2 if run.parents else 1)
     return _Workload(

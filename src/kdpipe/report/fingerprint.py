@@ -43,7 +43,14 @@ CHECKSUM_FILE = ".files"  # in a report: SHA-256 and name of every file, as sha2
 MAX_INPUTS_BYTES, MAX_CHECKSUMS_BYTES = 2**10, 2**20
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "scipy")  # they compute and draw
 # Keys of a study that say how it is run.
-EXCLUDED_KEYS = {"device", "runs_per_gpu", "kernels", "workers", "registration"}
+EXCLUDED_KEYS = {
+    "device",
+    "runs_per_gpu",
+    "processes_per_run",
+    "kernels",
+    "workers",
+    "registration",
+}
 
 
 def compute_digest(plan: Plan, store: Store) -> str:

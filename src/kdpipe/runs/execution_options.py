@@ -25,6 +25,8 @@ class ExecutionOptions:
         The folder of the modules that build custom networks.
     workers : int
         Processes that read images which are streamed from their files.
+    processes : int
+        At most as many processes train one network, each on a GPU of its own if there are any.
     """
 
     device: str = "cpu"
@@ -33,6 +35,7 @@ class ExecutionOptions:
     weights: Path | None = None
     code: Path | None = None
     workers: int = 0
+    processes: int = 1
 
     def to_arguments(self) -> list[str]:
         """Return the arguments of a job's command line: all values but the defaults."""

@@ -22,6 +22,7 @@ from kdpipe.pydantic_base import PositiveCount, StrictModel
 OPTIMIZERS_PACKAGE = "kdpipe.training.optimizers"
 SCHEDULES_PACKAGE = "kdpipe.training.schedules"
 MAX_EPOCHS = 100_000
+MAX_SHARDS = 64
 DEFAULT_OPTIMIZER, DEFAULT_SCHEDULE = "sgd", "steps"  # of a recipe that names none
 
 
@@ -223,6 +224,13 @@ class RecipeConfig(StrictModel):
         description="CPU threads of a run; part of its identity, since it changes the bytes",
     )
 
+    shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] = Field(
+        1,
+        description="parts that each batch is cut into, so that several processes or GPUs can "
+        "train one network (processes_per_run); each part is normalized and compared by itself, "
+        "gradients are summed in the order of the parts; part of a run's identity",
+        examples=[2],
+    )
     autocast: Literal["bfloat16"] | None = Field(
         None,
         description="bfloat16: train in mixed precision; null: float32",
@@ -246,6 +254,16 @@ class RecipeConfig(StrictModel):
             raise ValueError(
                 f"drop_epochs apply only to annealing: steps; with {self.annealing} write "
                 "drop_epochs: []"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_shards(self):
+        """Raise ValueError for batches that cannot be cut into as many parts."""
+        if self.shards > 1 and self.batch_size < 2 * self.shards:
+            raise ValueError(
+                f"shards: {self.shards} parts of a batch of {self.batch_size} are smaller than 2 "
+                f"images: use at most {self.batch_size // 2} shards, or a larger batch_size"
             )
         return self
 
@@ -310,6 +328,14 @@ class Recipe(_AllKeys):
         drops = [epoch for epoch in dict.fromkeys(drops) if epoch < epochs]
         return self.model_copy(update={"epochs": epochs, "drop_epochs": drops})
 
+    def count_processes(self, processes: int) -> int:
+        """Return how many of these processes can share the parts of a batch, with none left idle.
+
+        Each has the same number of parts, but the last: of 4 parts, 3 processes would have 2, 2
+        and 0.
+        """
+        return -(-self.shards // count_parts_each(self.shards, processes))
+
     @property
     def infos(self) -> dict[str, OptimizerInfo | ScheduleInfo]:
         """Return the info of the optimizer and that of the schedule, by a name for messages."""
@@ -343,6 +369,11 @@ class Recipe(_AllKeys):
         """Return the keys of optimizers and schedules that are not those of the recipe."""
         used = {info.keys for info in self.infos.values()}
         return {key for key, keys in _ADDED_KEYS.items() if keys not in used}
+
+
+def count_parts_each(shards: int, processes: int) -> int:
+    """Return how many parts of a batch each of these processes has at most."""
+    return -(-shards // processes)
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int = 0, steps: int = 1) -> float:

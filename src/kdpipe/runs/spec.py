@@ -573,6 +573,7 @@ def build_run_spec(
     metric: str = "top1",
 ) -> RunSpec:
     """Return the spec of a training under the current revisions; see `RunSpec`."""
+    sharded = ("sharded",) if recipe.shards > 1 else ()
     return RunSpec(
         data=data,
         network=network,
@@ -583,7 +584,7 @@ def build_run_spec(
         pretrained=pretrained,
         teacher=teacher,
         method=method,
-        revision={key: hashing.REVISIONS[key] for key in ("training", "evaluation")}
+        revision={key: hashing.REVISIONS[key] for key in ("training", "evaluation", *sharded)}
         | recipe.revisions,
         metric=metric,
     )

@@ -88,6 +88,10 @@ class TrainingState:
         if digests and self.code[-1:] != [digests]:
             self.code.append(digests)
 
+    def start_epoch(self, epoch: int) -> None:
+        """Go on with the first step of an epoch."""
+        self.epoch, self.step, self.parts = epoch, 0, None
+
     def update_clock(self) -> None:
         """Add the time that has passed since the last call to `seconds`."""
         now = time.monotonic()
@@ -142,23 +146,20 @@ def write_progress(folder: Path, progress: TrainingState) -> None:
     write_json(run_folder.progress_path(folder), content)
 
 
-def save_state(
-    folder: Path,
+def pack_state(
     digest: str,
     model: nn.Module,
     term_modules: nn.ModuleDict,
     average: nn.Module | None,
     optimizer: Optimizer,
     progress: TrainingState,
-) -> None:
-    """Write the state of a run.
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Return the state of a run, (arrays, header), as `read_state` does.
 
     Parameters
     ----------
-    folder : Path
-        Of the run.
     digest : str
-        Of its spec.
+        Of the spec of the run.
     model : nn.Module
     term_modules : nn.ModuleDict
         The parameters of its loss terms.
@@ -192,7 +193,21 @@ def save_state(
     }
     if progress.code:
         header["code"] = progress.code
-    write_arrays(run_folder.state_path(folder), arrays, header)
+    return arrays, header
+
+
+def save_state(
+    folder: Path,
+    digest: str,
+    model: nn.Module,
+    term_modules: nn.ModuleDict,
+    average: nn.Module | None,
+    optimizer: Optimizer,
+    progress: TrainingState,
+) -> None:
+    """Write the state of a run into its folder; the other parameters are those of `pack_state`."""
+    state = pack_state(digest, model, term_modules, average, optimizer, progress)
+    write_arrays(run_folder.state_path(folder), *state)
 
 
 def read_state(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] | None:

@@ -159,7 +159,8 @@ class Evaluator:
         self.objective = objective
         # The batch size for evaluating terms; None: as large as is fast.
         is_batch_dependent = any(term.is_batch_dependent for term, *_ in objective.terms.values())
-        self.batch = spec.recipe.batch_size if is_batch_dependent else None
+        part_size = spec.recipe.batch_size // spec.recipe.shards
+        self.batch = part_size if is_batch_dependent else None
 
     def logits(
         self,

@@ -8,10 +8,12 @@ which order, is fixed by `hashing.REVISIONS["training"]`.
 """
 
 import contextlib
+import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from kdpipe.training.checkpoint import (
     PROGRESS_SECONDS,
     TrainingState,
     defer_sigterm,
+    pack_state,
     read_save_seconds,
     read_state,
     restore_state,
@@ -52,6 +55,13 @@ from kdpipe.training.forward import FeatureExtractor, make_train_forward
 from kdpipe.training.mixup import BatchMixer
 from kdpipe.training.objective import Objective, TermWeights, require_online
 from kdpipe.training.optim import Optimizer
+from kdpipe.training.process_group import ProcessGroup, open_process_group
+from kdpipe.training.shards import (
+    MIN_IMAGES,
+    Part,
+    ShardedGradients,
+    cut_batch,
+)
 from kdpipe.training.teachers import cached, unlabelled
 from kdpipe.training.teachers.cached import CachedTeacher
 from kdpipe.training.teachers.online import OnlineTeacher
@@ -145,19 +155,53 @@ def train(
     KdpipeError
         If inputs are damaged.
     """
+    run = _create_run(spec, digest, folder, keep_epochs, store, options)
+    run.resume(store)
+    run.progress.add_code(hash_loaded_code(options.code))
+    extra_images = run.load_unlabelled(store, options)
+    processes, arguments = spec.recipe.count_processes(options.processes), ()
+    if run.progress.epoch >= end_epoch:
+        processes = 1
+    if processes > 1:
+        arguments = (spec, digest, folder, end_epoch, store, options, run.pack_state())
+    with open_process_group(processes, run.data.device, _train_parts, arguments) as group:
+        run.train_epochs(end_epoch, extra_images, group)
+    return run.evaluate(end_epoch)
+
+
+def _train_parts(
+    group: ProcessGroup,
+    spec: RunSpec,
+    digest: str,
+    folder: Path,
+    end_epoch: int,
+    store: Store,
+    options: ExecutionOptions,
+    state: tuple[dict[str, np.ndarray], dict],
+) -> None:
+    """Train parts of each batch in another process than the job, from the state of its run."""
+    options = replace(options, workers=-(-options.workers // group.processes))
+    run = _create_run(spec, digest, folder, [], store, options)
+    run.restore(*state)
+    run.train_epochs(end_epoch, run.load_unlabelled(store, options), group)
+
+
+def _create_run(
+    spec: RunSpec,
+    digest: str,
+    folder: Path,
+    keep_epochs: list[int],
+    store: Store,
+    options: ExecutionOptions,
+) -> "_TrainingRun":
+    """Load what a run needs, and create its network and optimizer."""
     torch.set_num_threads(spec.recipe.threads)
     device = determinism.prepare_torch_device(options.device, options.kernels)
     data = _load_data(spec, store, device, options)
     teacher = cached.load_teacher(spec, store, device, options.code)
     student = _create_student(spec, data, teacher, device, options)
     optimizer = Optimizer(student.trainable, spec.recipe, student.backbone.lr_factors)
-    run = _TrainingRun(spec, digest, folder, keep_epochs, data, teacher, student, optimizer)
-    run.resume(store)
-    run.progress.add_code(hash_loaded_code(options.code))
-    run.train_epochs(
-        end_epoch, unlabelled.load_unlabelled(spec, data.split, teacher, store, device, options)
-    )
-    return run.evaluate(end_epoch)
+    return _TrainingRun(spec, digest, folder, keep_epochs, data, teacher, student, optimizer)
 
 
 @dataclass(frozen=True)
@@ -270,6 +314,7 @@ class _TrainingRun:
     optimizer: Optimizer
     progress: TrainingState = field(default_factory=TrainingState)
     mixtures: Mixtures | None = None  # of the views of an epoch, on the device
+    sharded: ShardedGradients | None = None
     earlier_seconds: float = 0.0
 
     def __post_init__(self):
@@ -278,6 +323,7 @@ class _TrainingRun:
         self.steps = math.ceil(len(self.data.images) / self.batch_size)
         self.metric_names = evaluate.metric_names(self.student.objective)
         self.mixer = BatchMixer(recipe, self.spec.network.classes)
+        self.n_unlabelled: int = (self.spec.method or {}).get("unlabelled", 0)
         self.teacher_digest = self.teacher.digest() if self.teacher else None
         self.save_seconds = read_save_seconds()
         self.saved_at = self.progress_written_at = -math.inf  # in this session
@@ -302,23 +348,39 @@ class _TrainingRun:
             determinism.format_device_key(device),
             taught_by,
         ):
-            student = self.student
-            self.progress = restore_state(
-                *saved, student.model, student.objective.modules, student.average, self.optimizer
-            )
+            self.restore(*saved)
         self.progress.add_machine(determinism.get_machine_info(device))
         self.earlier_seconds = self.progress.seconds
         if self.progress.epoch == self.progress.step == 0:
             self._save_checkpoint(0)
 
+    def restore(self, arrays: dict[str, np.ndarray], header: dict) -> None:
+        """Continue from a state."""
+        student = self.student
+        self.progress = restore_state(
+            arrays,
+            header,
+            student.model,
+            student.objective.modules,
+            student.average,
+            self.optimizer,
+        )
+
+    def pack_state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Return the state from which another process goes on."""
+        return pack_state(*self._list_state())
+
     def save_state(self) -> None:
         """Write the state from which the run can be resumed."""
-        student = self.student
-        terms = student.objective.modules
-        model_state = student.model, terms, student.average
         self.progress.update_clock()
-        save_state(self.folder, self.digest, *model_state, self.optimizer, self.progress)
+        save_state(self.folder, *self._list_state())
         self.saved_at = time.monotonic()
+
+    def _list_state(self) -> tuple:
+        """Return all that the state of the run is made of."""
+        student = self.student
+        model_state = student.model, student.objective.modules, student.average
+        return self.digest, *model_state, self.optimizer, self.progress
 
     def _write_progress(self) -> None:
         self.progress.update_clock()
@@ -326,6 +388,8 @@ class _TrainingRun:
         self.progress_written_at = time.monotonic()
 
     def _save_on_sigterm(self) -> None:
+        if self.sharded is not None:
+            self.sharded.raise_if_uneven()
         self.save_state()
         self._write_progress()
 
@@ -340,95 +404,152 @@ class _TrainingRun:
 
     # --- epochs
 
-    def train_epochs(self, end_epoch: int, extra_images: UnlabelledImages | None) -> None:
-        """Train up to an epoch; on SIGTERM save the state and raise InterruptedRun."""
-        rng_fork = torch.random.fork_rng(devices=[])
-        with rng_fork, defer_sigterm(self._save_on_sigterm) as pause:
-            for epoch in range(self.progress.epoch, end_epoch):
-                self._train_epoch(epoch, extra_images, pause)
-                self._end_epoch(epoch, pause)
+    def load_unlabelled(self, store: Store, options: ExecutionOptions) -> UnlabelledImages | None:
+        """Return the unlabelled images of the run, if its method uses any."""
+        split, device = self.data.split, self.data.device
+        return unlabelled.load_unlabelled(self.spec, split, self.teacher, store, device, options)
+
+    def train_epochs(
+        self, end_epoch: int, extra_images: UnlabelledImages | None, group: ProcessGroup
+    ) -> None:
+        """Train up to an epoch; on SIGTERM save the state and raise InterruptedRun.
+
+        In another process of the group than the job only the steps are made.
+        """
+        self.sharded = self._create_sharded_gradients(group)
+        with torch.random.fork_rng(devices=[]):
+            if group.rank:
+                for epoch in range(self.progress.epoch, end_epoch):
+                    self._train_epoch(epoch, extra_images, lambda: None)
+                    self.progress.start_epoch(epoch + 1)
+                return
+            with defer_sigterm(self._save_on_sigterm) as pause:
+                for epoch in range(self.progress.epoch, end_epoch):
+                    self._train_epoch(epoch, extra_images, pause)
+                    self._end_epoch(epoch, pause)
         self.progress.update_clock()
+
+    def _create_sharded_gradients(self, group: ProcessGroup) -> ShardedGradients | None:
+        """Return what sums the gradients of the parts of batches; None where these are whole."""
+        student, shards = self.student, self.spec.recipe.shards
+        if shards == 1:
+            return None
+        modules = [student.model, student.objective.modules]
+        return ShardedGradients(modules, shards, group.rank, group.processes, group.gather)
 
     def _train_epoch(
         self, epoch: int, extra_images: UnlabelledImages | None, pause: Callable[[], None]
     ) -> None:
         """Run the remaining steps of an epoch."""
-        progress = self.progress
+        progress, student = self.progress, self.student
         if progress.parts is None:
             shape = self.steps, len(self.metric_names)
             progress.parts = torch.zeros(shape, device=self.data.device)
-        self.student.backbone.train()
-        self.student.objective.modules.train()
-        weights = self.student.objective.weights(epoch)
-        with self._open_batches(epoch, weights, extra_images) as (batches, extra_batches):
-            for batch in batches:
-                self._train_step(epoch, batch, extra_images, extra_batches, weights)
+        student.backbone.train()
+        student.objective.modules.train()
+        weights = student.objective.weights(epoch)
+        steps = [self._cut_batch(step) for step in range(progress.step, self.steps)]
+        with self._open_batches(epoch, weights, extra_images, steps) as batches:
+            for parts in steps:
+                step = progress.step
+                compute_part = functools.partial(
+                    self._compute_gradients, epoch, batches, extra_images, weights
+                )
+                if self.sharded is None:
+                    compute_part(*parts)
+                else:
+                    own_parts = self.sharded.select_parts(parts)
+                    progress.parts[step] = self.sharded.compute(own_parts, len(parts), compute_part)
+                self.optimizer.step(self.learning_rate(epoch, step))
+                if student.average is not None:
+                    student.average.update_parameters(student.model)
                 progress.step += 1
                 pause()
 
+    def _cut_batch(self, step: int) -> list[Part]:
+        """Return the parts of a step's batch."""
+        first, extra = step * self.batch_size, self.n_unlabelled
+        rows = slice(first, min(first + self.batch_size, len(self.data.images)))
+        extra_rows = slice(step * extra, (step + 1) * extra)
+        terms = self.student.objective.terms.values()
+        min_images = max([MIN_IMAGES, *(term.images for term, *_ in terms)])
+        return cut_batch(rows, extra_rows, self.spec.recipe.shards, min_images)
+
     @contextlib.contextmanager
     def _open_batches(
-        self, epoch: int, weights: TermWeights, extra_images: UnlabelledImages | None
-    ) -> Iterator[tuple[Iterator[Batch], Iterator[Batch] | None]]:
-        """Yield the remaining batches of an epoch, and those without labels."""
-        images, step = self.data.images, self.progress.step
+        self,
+        epoch: int,
+        weights: TermWeights,
+        extra_images: UnlabelledImages | None,
+        steps: list[list[Part]],
+    ) -> Iterator[Iterator[tuple[Batch, Batch | None]]]:
+        """Yield an iterator of the images of each part of this process, and of its unlabelled."""
+        images, sharded = self.data.images, self.sharded
         order, view = _draw_order_and_views(self.spec, epoch, len(images), self.data.views)
         mixtures = draw_mixtures(images, order, view)
         self.mixtures = mixtures and mixtures.to(self.data.device)
-        batches = images.batches(order, view, self.batch_size, step)
-        extra_source = unlabelled.iterate_batches(extra_images, weights, epoch, self.steps, step)
+        own_steps = [sharded.select_parts(parts) if sharded else parts for parts in steps]
+        own_parts = [part for parts in own_steps for part in parts]
+        batches = images.batches_at(order, view, [part.rows for part in own_parts])
+        extra_source = unlabelled.iterate_batches(
+            extra_images, weights, epoch, self.steps, [part.extra_rows for part in own_parts]
+        )
         with contextlib.closing(batches), extra_source as extra_batches:
-            yield batches, extra_batches
+            yield zip(batches, extra_batches or itertools.repeat(None))  # noqa: B905
 
-    def _train_step(
+    def _compute_gradients(
         self,
         epoch: int,
-        batch: Batch,
+        batches: Iterator[tuple[Batch, Batch | None]],
         extra_images: UnlabelledImages | None,
-        extra_batches: Iterator[Batch] | None,
         weights: TermWeights,
-    ) -> None:
-        """Run one step, and log it on the device."""
+        part: Part,
+    ) -> Tensor:
+        """Compute the gradients of the next batch, or part of one, and return what is logged."""
         student, step = self.student, self.progress.step
         objective = student.objective
-        index, view, x = batch
-        x, targets = self._mix(epoch, index, x)
+        (index, view, x), extra_batch = next(batches)
+        x, targets = self._mix(epoch, part, index, x)
         teacher_output = objective.teacher_outputs(self.teacher, x, index, view, weights)
-        if extra_images and teacher_output and extra_batches:
+        if extra_images and teacher_output and extra_batch:
             x, teacher_output = extra_images.append_unlabelled(
-                x, teacher_output, next(extra_batches), objective, weights
+                x, teacher_output, extra_batch, objective, weights
             )
-        _seed_step(self.spec, epoch, step, self.data.device)
+        _seed_step(self.spec, epoch, part.purpose("step", step), self.data.device)
         output = student.forward(x.contiguous(memory_format=student.memory_format), weights.terms)
-        parts = objective.compute_terms(output, teacher_output, targets, weights)
-        parts["loss"].backward()
-        self.optimizer.step(self.learning_rate(epoch, step))
-        if student.average is not None:
-            student.average.update_parameters(student.model)
+        shares = None if part.number is None else (part.share, part.extra_share)
+        losses = objective.compute_terms(output, teacher_output, targets, weights, shares)
+        losses["loss"].backward()
         assert self.progress.parts is not None
-        row, logits = self.progress.parts[step], output.logits[: len(index)]
-        evaluate.log_batch(row, self.metric_names, parts, logits, targets)
+        row = self.progress.parts[step]
+        if part.number is not None:
+            row = torch.zeros_like(row)
+        logits = output.logits[: len(index)]
+        evaluate.log_batch(row, self.metric_names, losses, logits, targets)
+        return row
 
-    def _mix(self, epoch: int, index: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _mix(self, epoch: int, part: Part, index: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images of a batch and their labels, mixed if the recipe mixes them.
 
         Images of drawn views are mixed already, and only their labels are.
         """
-        step, labels = self.progress.step, self.data.labels
+        labels = self.data.labels
         if self.mixtures is not None:
-            first = step * self.batch_size
-            mixtures = self.mixtures[first : first + len(index)]
+            mixtures = self.mixtures[part.rows]
             partners, classes = labels[mixtures.index], self.spec.network.classes
             return x, mixtures.mix_labels(labels[index], partners, classes)
         mix_seed = 0
         if self.mixer.transforms:
-            mix_seed = derive_run_seed(self.spec, f"mix {step}", epoch)
+            purpose = part.purpose("mix", self.progress.step)
+            mix_seed = derive_run_seed(self.spec, purpose, epoch)
         return self.mixer(x, labels[index], mix_seed)
 
     def _end_epoch(self, epoch: int, pause: Callable[[], None]) -> None:
         """Add a line to the curve, and save the results of the epoch."""
         progress, student = self.progress, self.student
         assert progress.parts is not None
+        if self.sharded is not None:
+            self.sharded.raise_if_uneven()
         evaluate.raise_if_nonfinite(progress.parts, epoch, progress.curve)
         weights, n_images = student.objective.weights(epoch), len(self.data.images)
         train_means = evaluate.compute_epoch_means(
@@ -446,7 +567,7 @@ class _TrainingRun:
         )
         if val_errors is not None:
             progress.val_errors.append(np.packbits(val_errors))
-        progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
+        progress.start_epoch(epoch + 1)
         _update_best(progress, student.eval_model, self.spec.metric)
         self._save_checkpoint(epoch + 1)
         now = time.monotonic()
@@ -508,13 +629,13 @@ def _make_generator(spec: RunSpec, purpose: str, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_run_seed(spec, purpose, epoch))
 
 
-def _seed_step(spec: RunSpec, epoch: int, step: int, device: torch.device) -> None:
+def _seed_step(spec: RunSpec, epoch: int, purpose: str, device: torch.device) -> None:
     """Seed torch's global generators, which dropout and similar layers use, for one step.
 
     So a run that is resumed within an epoch draws the same dropout masks. Every network is seeded:
     a hash is cheaper than finding out which networks draw.
     """
-    seed = derive_run_seed(spec, f"step {step}", epoch)
+    seed = derive_run_seed(spec, purpose, epoch)
     # The part of torch.manual_seed that does not look for a GPU.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -164,6 +164,7 @@ class Objective:
         teacher: ModelOutput | None,
         labels: torch.Tensor,
         weights: TermWeights,
+        shares: tuple[float, float] | None = None,
     ) -> dict[str, torch.Tensor]:
         """Compute the unweighted parts of the loss by name, and their weighted sum.
 
@@ -175,6 +176,9 @@ class Objective:
             Labels of the labelled images, which cross-entropy uses; terms use all images. Labels of
             mixed images are shares of the classes, which terms with labels do not support.
         weights : TermWeights
+        shares : tuple of float, optional
+            Of a part of a batch: its shares of the labelled images and of all images, by which
+            cross-entropy and terms are multiplied.
 
         Returns
         -------
@@ -185,6 +189,8 @@ class Objective:
         parts = {"ce": F.cross_entropy(logits, labels, label_smoothing=self.smoothing)}
         for part in weights.terms:
             parts[part] = self.compute_term(part, student, teacher, labels)
+        if shares is not None:
+            parts = {name: parts[name] * shares[name != "ce"] for name in parts}
         loss = weights.ce * parts["ce"]
         for part, weight in weights.terms.items():
             loss = loss + weight * parts[part]

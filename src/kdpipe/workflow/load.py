@@ -42,7 +42,7 @@ from kdpipe.workflow.rule_context import (
 )
 
 # Keys for how a study is run; with `--config device=cuda` alone the default study is still used.
-EXECUTION_KEYS = {"device", "runs_per_gpu", "kernels", "workers", "look"}
+EXECUTION_KEYS = {"device", "runs_per_gpu", "processes_per_run", "kernels", "workers", "look"}
 WHOLE_KEY = "whole"  # of --config: finished runs are in the graph too, to be looked at
 # Keys that select a share of a study; no part of the study, and unknown in its file.
 SHARE_KEYS = {"share", "share_whole"}

@@ -18,6 +18,7 @@ from kdpipe.config.schema import Study
 from kdpipe.data.cards import DatasetCard
 from kdpipe.data.data_spec import find_unlabelled_folder
 from kdpipe.devices import gpus
+from kdpipe.errors import KdpipeError
 from kdpipe.jobs.pack import PackedJob, PackFile, read_pack
 from kdpipe.losses.method import CUSTOM_TERM
 from kdpipe.plan import estimate, resources
@@ -250,6 +251,7 @@ class RuleContext:
             Path(weights) if weights else None,
             Path(str(self.study.code)) if uses_user_code else None,
             self._workers(self._card(node)),
+            estimate.count_processes(node, self.plan),
         ).to_arguments()
 
     @job_function
@@ -338,6 +340,25 @@ class RuleContext:
         """Return the number of GPUs of a run; 0 on a cluster where they are requested by `gres`."""
         return int(self.device == "cuda" and not self.gres)
 
+    @job_function
+    def run_gpus(self, wildcards: Any) -> int:
+        """Return the number of GPUs of a run: one for each of its processes."""
+        return self.gpus * estimate.count_processes(self._node(wildcards), self.plan)
+
+    @job_function
+    def run_gres(self, wildcards: Any) -> str:
+        """Return a run's generic resources on a cluster: as many GPUs as it has processes."""
+        n_processes = estimate.count_processes(self._node(wildcards), self.plan)
+        if n_processes == 1 or not self.gres:
+            return self.gres
+        name, *model, count = self.gres.split(":") if ":" in self.gres else (self.gres, "1")
+        if name != "gpu" or not count.isdecimal():
+            raise KdpipeError(
+                f"gpu_gres: {self.gres} of the profile: processes_per_run: {n_processes} needs "
+                'whole GPUs, such as "gpu:1" or "gpu:a100:1", or processes_per_run: 1'
+            )
+        return ":".join([name, *model, str(n_processes * int(count))])
+
     @property
     def probe_gpus(self) -> int:
         """Return the number of GPUs of a probe.
@@ -389,6 +410,8 @@ class RuleContext:
             )
             return max(share, cost_model.estimate_seconds(node) / (60 * minutes))
 
+        # A run of several processes has a job of its own, which asks for their cores or GPUs.
+        runs = [run for run in runs if estimate.count_processes(run, self.plan) == 1]
         packs = find_packs(
             [*runs, *caches.values()],
             self._list_awaited,
@@ -569,7 +592,8 @@ class RuleContext:
         assert not isinstance(node, Ensemble)  # evaluated on the head's machine, not on a cluster
         card = self._card(node)
         device = "cpu" if isinstance(node, ExportEval) else self.device
-        return resources.estimate_resources(node, card, device, self._workers(card))
+        processes = estimate.count_processes(node, self.plan)
+        return resources.estimate_resources(node, card, device, self._workers(card), processes)
 
     def _card(self, node: Node) -> DatasetCard:
         """Return the card of a job's data set."""

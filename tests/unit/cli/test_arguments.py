@@ -34,7 +34,7 @@ def test_a_file_in_the_place_of_results_is_refused(tmp_path):
 def test_means_are_what_the_words_say():
     assert command.parse_execution_options(parsed(command.add_execution_options)) == CPU_OPTIONS
     report = ExecutionOptions(
-        device="cuda", runs_per_gpu=2, kernels="any", code=Path("code"), workers=3
+        device="cuda", runs_per_gpu=2, kernels="any", code=Path("code"), workers=3, processes=2
     )
     assert (
         command.parse_execution_options(
@@ -45,7 +45,7 @@ def test_means_are_what_the_words_say():
 
 
 @pytest.mark.parametrize(
-    "word", ["--runs-per-gpu=0", "--workers=-1", "--workers=x", "--device=tpu"]
+    "word", ["--runs-per-gpu=0", "--processes=0", "--workers=-1", "--workers=x", "--device=tpu"]
 )
 def test_means_that_cannot_be_are_refused(word, capsys):
     with pytest.raises(SystemExit, match="2"):

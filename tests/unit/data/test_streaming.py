@@ -395,7 +395,7 @@ import sys
 from kdpipe.data import streaming
 
 code = "import json, sys; json.dump(list(sys.modules), open(sys.argv[-1], 'w'))"
-worker = streaming._worker_context().Process(target=exec, args=(code,))
+worker = streaming.get_worker_context().Process(target=exec, args=(code,))
 worker.start()
 worker.join()
 """

@@ -14,13 +14,14 @@ import pytest
 from helpers import fake_nvidia_smi
 
 from kdpipe.devices import leases
+from kdpipe.errors import KdpipeError
 
 HOLD = """
 import sys, time
 from kdpipe.devices import leases
-with leases.acquire_gpu("cuda", int(sys.argv[1])) as gpu:
+with leases.acquire_gpus("cuda", *map(int, sys.argv[1:])) as held:
     assert "torch" not in sys.modules
-    print("holds", gpu, flush=True)
+    print("holds", ",".join(held), flush=True)
     time.sleep(60)
 """
 
@@ -39,8 +40,8 @@ def start():
     """Start a process that takes a lease and keeps it."""
     started = []
 
-    def start(runs_per_gpu: int = 1) -> subprocess.Popen:
-        command = [sys.executable, "-u", "-c", HOLD, str(runs_per_gpu)]
+    def start(runs_per_gpu: int = 1, count: int = 1) -> subprocess.Popen:
+        command = [sys.executable, "-u", "-c", HOLD, str(runs_per_gpu), str(count)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -105,14 +106,14 @@ def test_a_lease_holds_between_users(gpus):
     def nobody(message, may_end) -> None:
         os.setgid(65534)
         os.setuid(65534)
-        with leases.lease_gpu() as gpu:
+        with leases.lease_gpus() as (gpu,):
             message.send(gpu)
             may_end.wait(60)
 
     apart = multiprocessing.get_context("fork")
     hear, message = apart.Pipe(duplex=False)
     may_end = apart.Event()
-    with leases.lease_gpu() as mine:
+    with leases.lease_gpus() as (mine,):
         other = apart.Process(target=nobody, args=(message, may_end))
         other.start()
         reference = hear.recv() if hear.poll(60) else None
@@ -127,9 +128,9 @@ def test_jobs_of_slurm_do_not_wait_for_each_others_numbers(gpus, monkeypatch):
     """Where SLURM shows every job its GPUs as 0, 1, ... equal numbers are different GPUs."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus[0])
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    with leases.lease_gpu() as one:
+    with leases.lease_gpus() as (one,):
         monkeypatch.setenv("SLURM_JOB_ID", "18")
-        with leases.lease_gpu() as other:
+        with leases.lease_gpus() as (other,):
             assert one == other == gpus[0]
 
 
@@ -140,12 +141,37 @@ def test_a_gpu_that_others_fill_is_taken_last(monkeypatch, tmp_path, request):
     memory = f"{names[0]}, 30000, 40000\n{names[1]}, 10, 40000\n"
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, lines, memory)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with leases.lease_gpu() as first, leases.lease_gpu() as second:
+    with leases.lease_gpus() as (first,), leases.lease_gpus() as (second,):
         assert [first, second] == names[::-1]
 
 
 def test_a_run_whose_gpu_fails_gives_it_back(gpus):
-    with pytest.raises(RuntimeError), leases.acquire_gpu("cuda", 1) as gpu:
+    with pytest.raises(RuntimeError), leases.acquire_gpus("cuda", 1) as (gpu,):
         raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
     with leases._bind_share(gpu, 0) as free:
         assert free is not None
+
+
+def test_gpus_of_a_run_are_leased_all_or_none(gpus, start):
+    """One is held by another run: the free one is not kept while the second is waited for."""
+    holder = start()
+    held = get_message(holder, "holds")
+    (free,) = set(gpus) - {held}
+    waiting = start(1, 2)
+    get_message(waiting, "all GPUs are in use")
+    other = start()
+    assert get_message(other, "holds") == free
+    holder.kill()
+    other.kill()
+    assert sorted(get_message(waiting, "holds").split(",")) == sorted(gpus)
+
+
+def test_a_run_of_more_processes_than_gpus_is_refused(gpus):
+    message = r"3 processes.* only 2 .*processes_per_run: 2"
+    with pytest.raises(KdpipeError, match=message), leases.lease_gpus(1, 3):
+        pass
+
+
+def test_a_run_shares_no_gpu_with_itself(gpus):
+    with leases.lease_gpus(2, 2) as held, leases.lease_gpus(2, 2) as others:
+        assert sorted(held) == sorted(others) == sorted(gpus)

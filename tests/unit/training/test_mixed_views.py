@@ -79,11 +79,11 @@ def test_a_student_sees_the_same_mixtures_in_all_epochs_and_seeds_and_ends_in_th
     students = list_students(plan)
     seen: dict[tuple[int, int], list[torch.Tensor]] = {}
     targets: list[torch.Tensor] = []
-    batches, log = ImageBatches.batches, evaluate.log_batch
+    batches, log = ImageBatches.batches_at, evaluate.log_batch
 
-    def note(self, order, view, size, start=0):
-        for index, number, x in batches(self, order, view, size, start):
-            if self.views.mixes and size == 16 and len(order) == 64:
+    def note(self, order, view, rows):
+        for index, number, x in batches(self, order, view, rows):
+            if self.views.mixes and rows[0].stop == 16 and len(order) == 64:
                 for *key, image in zip(index.tolist(), number.tolist(), x, strict=True):
                     seen.setdefault(tuple(key), []).append(image.clone())
             yield index, number, x
@@ -95,7 +95,7 @@ def test_a_student_sees_the_same_mixtures_in_all_epochs_and_seeds_and_ends_in_th
     store = tiny_study.results(tmp_path, shared)
     build(store, plan)
     with monkeypatch.context() as patch:
-        patch.setattr(ImageBatches, "batches", note)
+        patch.setattr(ImageBatches, "batches_at", note)
         patch.setattr(evaluate, "log_batch", note_targets)
         for student in students:
             assert main(tiny_study.train(student, (), str(store.root))) == 0
@@ -161,9 +161,9 @@ def test_unlabelled_images_are_not_mixed_and_their_table_is_shared(tmp_path, sha
     store = tiny_study.results(tmp_path, shared)
     sizes, batches = [], ImageBatches._unmixed_batches
 
-    def note(self, order, view, size, start):
-        sizes.append((len(self), size))
-        return batches(self, order, view, size, start)
+    def note(self, order, view, rows):
+        sizes.append((len(self), rows[0].stop - rows[0].start))
+        return batches(self, order, view, rows)
 
     monkeypatch.setattr(ImageBatches, "_unmixed_batches", note)
     build(store, plan, *students)

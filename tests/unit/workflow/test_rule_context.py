@@ -6,8 +6,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from helpers import tiny_study
 from helpers.job_specs import planned
 
+from kdpipe.errors import KdpipeError
 from kdpipe.workflow.rule_context import RuleContext, SnakemakeOptions
 
 PLAN = planned()
@@ -167,6 +169,44 @@ def test_a_gpu_of_a_cluster_is_asked_for_as_its_site_names_it():
     assert (plain.gpus, plain.gres) == (1, "")
     # A probe fits on the CPU: here it waits for a lease, there its job has the GPU to the end.
     assert plain.probe_gpus == 1 and dag(device="cuda").probe_gpus == 0
+
+
+def sharded(**options):
+    """A context whose runs have two processes, but for one student's."""
+    networks = {"wrn10-0.5": {"shards": 1}}
+    plan = tiny_study.planned(recipe={"shards": 4}, processes_per_run=2, network_recipes=networks)
+    context = replace(dag(**options), study=plan.study, plan=plan, to_do=frozenset(plan.runs))
+    first = {run.network: SimpleNamespace(name=run.name) for run in plan.runs.values()}
+    return context, first["wrn10-1"], first["wrn10-0.5"]
+
+
+def test_a_run_of_two_processes_asks_for_the_cores_and_gpus_of_both():
+    on_cpu, teacher, student = sharded(device="cpu")
+    assert on_cpu.threads(teacher) == 2 * on_cpu.threads(student) == 2
+    assert on_cpu.run_gpus(teacher) == 0
+    assert "--processes=2" in on_cpu.job_options(teacher)
+    assert not any(option.startswith("--processes") for option in on_cpu.job_options(student))
+    assert on_cpu.megabytes(teacher, 1) >= 1.9 * on_cpu.megabytes(student, 1)
+    on_gpu, teacher, student = sharded(device="cuda", is_remote=True)
+    assert [on_gpu.run_gpus(each) for each in (teacher, student)] == [2, 1]
+    assert [on_gpu.run_gres(each) for each in (teacher, student)] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("gres", "expected"), [("gpu:a100:1", "gpu:a100:2"), ("gpu:2", "gpu:4"), ("gpu", "gpu:2")]
+)
+def test_a_run_of_two_processes_asks_for_twice_the_gpus_of_the_site(gres, expected):
+    context, teacher, student = sharded(device="cuda", is_remote=True, gpu_gres=gres)
+    assert context.run_gpus(teacher) == 0
+    assert [context.run_gres(each) for each in (teacher, student)] == [expected, gres]
+
+
+@pytest.mark.parametrize("gres", ["shard:1", "mps:50"])
+def test_fractions_of_a_gpu_are_refused_for_several_processes(gres):
+    context, teacher, student = sharded(device="cuda", is_remote=True, gpu_gres=gres)
+    assert context.run_gres(student) == gres
+    with pytest.raises(KdpipeError, match=f"gpu_gres: {gres} .*whole GPUs"):
+        context.run_gres(teacher)
 
 
 def test_a_name_that_is_not_planned_is_an_error():

@@ -38,6 +38,7 @@ from kdpipe.text import format_count, format_value, join_names
 UNTESTED_KEYS = {
     "device",
     "runs_per_gpu",
+    "processes_per_run",
     "kernels",
     "workers",
     "look",

@@ -22,7 +22,7 @@ def _check_term_batches(config: PartialConfig) -> Iterator[str]:
         return
     if config.card.classes < 2:
         yield from _check_one_class(config)
-    for name, networks in _networks_by_method(config).items():
+    for name, networks in list_networks_by_method(config).items():
         method = config.methods.get(name)
         for key, term in methods.load_terms().items():
             if getattr(method, f"{key}_weight", 0):
@@ -48,7 +48,7 @@ def _check_one_class(config: PartialConfig) -> Iterator[str]:
             yield f"methods.{name}.{key}: {title} needs at least 2 classes, and the data have one"
 
 
-def _networks_by_method(
+def list_networks_by_method(
     config: PartialConfig,
 ) -> dict[str, dict[tuple[str, int | None], None]]:
     """Return, for each method, the networks that use it in any experiment.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from kdpipe.config import partial_config
 from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
+from kdpipe.config.rules.term_batch_size import get_valid_recipe, list_networks_by_method
 from kdpipe.data.config import DataConfig
 from kdpipe.data.imagefolder import unlabelled_card as unlabelled
 from kdpipe.errors import KdpipeError
@@ -47,6 +48,7 @@ def _check_unlabelled(config: PartialConfig) -> Iterator[str]:
         yield from _check_leftover_images(config, batch_counts)
     for name in batch_counts:
         yield from _check_label_use(config, name)
+    yield from _check_shards(config, batch_counts)
 
 
 def _check_custom_images(
@@ -90,6 +92,19 @@ def _check_leftover_images(config: PartialConfig, batch_counts: dict[str, int]) 
         return
     if available > 0:
         yield from _check_batch_counts(batch_counts, available)
+
+
+def _check_shards(config: PartialConfig, batch_counts: dict[str, int]) -> Iterator[str]:
+    """Check that each part of a batch that is cut gets an unlabelled image."""
+    for name, networks in list_networks_by_method(config).items():
+        recipes = {network: get_valid_recipe(config, network) for network, _ in networks}
+        for network, recipe in recipes.items():
+            if recipe is not None and 0 < batch_counts.get(name, 0) < recipe.shards:
+                yield (
+                    f"methods.{name}.unlabelled: {batch_counts[name]} per batch, but "
+                    f"recipe.shards: {recipe.shards} ({network}) cuts each batch into more parts: "
+                    f"use at least {recipe.shards}, or fewer shards"
+                )
 
 
 def _check_label_use(config: PartialConfig, name: str) -> Iterator[str]:

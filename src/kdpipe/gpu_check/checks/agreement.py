@@ -11,7 +11,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
 
     name, images = ("wrn10-0.5", 8) if fixture.quick else ("wrn16-1", 64)
     numbers, errors = {}, []
-    with leases.acquire_gpu("cuda", 1):
+    with leases.acquire_gpus("cuda", 1):
         device = determinism.prepare_torch_device("cuda")
         for precision, bounds in compare.TOLERANCE.items():
             distances = compare.compare_to_cpu(name, (3, 32, 32), images, device, precision)

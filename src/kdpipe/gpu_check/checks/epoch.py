@@ -22,7 +22,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
     run = fixture.get_runs("timed").plan.scratch[fixture.get_runs("timed").student.network, 0, 0]
     spec = replace(run.spec, network=replace(run.spec.network, channels=SHAPE[0]))
     size, seconds = run.spec.recipe.batch_size, 1.0 if fixture.quick else 15.0
-    with leases.acquire_gpu("cuda", 1):
+    with leases.acquire_gpus("cuda", 1):
         device = determinism.prepare_torch_device("cuda")
         measured = benchmark.benchmark_training(
             spec, SHAPE, run.cost.multiply_adds, seconds, ExecutionOptions("cuda")

@@ -18,7 +18,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
     from kdpipe.gpu_check import compare
 
     bounds, numbers, errors = compare.TOLERANCE["float32"], {}, []
-    with leases.acquire_gpu("cuda", 1):
+    with leases.acquire_gpus("cuda", 1):
         device = determinism.prepare_torch_device("cuda")
         for family, (names, shape) in NETWORKS.items():
             name = names[fixture.quick]

@@ -17,7 +17,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
     name, shape = ("wrn10-0.5" if fixture.quick else "wrn16-1"), (3, 32, 32)
     images, labels = compare.make_batch(shape, 8)
     numbers, errors, skipped = {}, [], []
-    with leases.acquire_gpu("cuda", 1):
+    with leases.acquire_gpus("cuda", 1):
         device = determinism.prepare_torch_device("cuda")
         expected, _ = compare.run_training_step(
             compare.build_network(name, shape).to(device), images, labels

@@ -17,7 +17,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
     fixture.run_forked(lambda: fixture.train(runs.teacher, store, [spec.epoch]))
     logits = []
     for device in ("cpu", "cuda"):
-        with leases.acquire_gpu(device, 1):
+        with leases.acquire_gpus(device, 1):
             folder = cached.build_logit_cache(spec, store, ExecutionOptions(device))
         logits.append(np.load(folder / "table.npy").astype(np.float64))
     cpu_logits, gpu_logits = logits

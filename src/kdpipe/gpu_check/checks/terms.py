@@ -15,7 +15,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
     from kdpipe.losses import method
 
     numbers, errors = {}, []
-    with leases.acquire_gpu("cuda", 1):
+    with leases.acquire_gpus("cuda", 1):
         device = determinism.prepare_torch_device("cuda")
         for name in method.load_terms():
             gpu_tensors, cpu_tensors = _compute_term(name, device), _compute_term(name, "cpu")

@@ -5,7 +5,7 @@ n-th of a run is always the same image in the same view, so a run can be resumed
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -86,9 +86,9 @@ def iterate_batches(
     weights: TermWeights,
     epoch: int,
     steps: int,
-    start: int,
+    rows: Sequence[slice],
 ) -> Iterator[Iterator[Batch] | None]:
-    """Yield an iterator of (index, view, x) over the steps of an epoch from step `start`.
+    """Yield an iterator of (index, view, x) for slices of the order of an epoch of some steps.
 
     It is None if there are no unlabelled images, or no terms that use them.
     """
@@ -103,7 +103,7 @@ def iterate_batches(
         steps,
     )
     with contextlib.closing(
-        unlabelled_images.images.batches(order, view, unlabelled_images.size, start)
+        unlabelled_images.images.batches_at(order, view, rows)
     ) as extra_batches:
         yield extra_batches
 
