@@ -608,6 +608,16 @@ def read_archive(path: Path) -> ArchiveEntries:
     return _read_archive_version(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
+def states_count(path: Path) -> bool:
+    """Return whether an archive says how many entries it holds, as those of 0.1 do not.
+
+    Of one that does not, a missing line is not noticed.
+    """
+    first_line, _, _ = _decompress(path).partition(b"\n")
+    entry = _decode_entry(first_line)
+    return entry is not None and entry.kind == COUNT_KIND
+
+
 def write_archive(path: Path, entries: Iterable[ArchiveEntry]) -> None:
     """Write an archive, or remove it if there are no entries.
 

@@ -1,6 +1,7 @@
 """verify: every fault of a results folder is one line that says what to do."""
 
 import dataclasses
+import gzip
 import hashlib
 import shutil
 from pathlib import Path
@@ -475,6 +476,18 @@ def test_a_fault_of_an_archive_is_one_line_too(store, say, archive, fault):
     expected = fault(store, archive)
     message = say("verify", "--results", str(store.root), code=2)
     assert message.count("\n") == 1 and message.startswith(expected)
+
+
+def test_an_archive_whose_first_line_is_missing_is_noted_and_written_anew(store, say, archive):
+    """It looks like one of 0.1, which did not say how many records it holds."""
+    first, rest = gzip.decompress(archive.read_bytes()).split(b"\n", 1)
+    assert b'"count"' in first
+    archive.write_bytes(gzip.compress(rest))
+    line, note = say("verify").splitlines()
+    assert line == "results: all files are intact"
+    assert note.startswith("note: results/records.jsonl.gz does not say how many records it holds")
+    say("archive", "study.yaml", "--results", "results", "--to", "results")
+    assert say("verify") == "results: all files are intact\n"
 
 
 # --- a teacher that was made again elsewhere

@@ -12,14 +12,20 @@ def add_arguments(parser) -> None:
 def run(options) -> int:
     """Check every file of the results folder against its record."""
     from kdpipe.report import fingerprint
-    from kdpipe.runs.integrity.verify import format_orphan, list_foreign_folders, verify_store
+    from kdpipe.runs.integrity.verify import (
+        format_orphan,
+        list_archive_notes,
+        list_foreign_folders,
+        verify_store,
+    )
 
+    store = open_store(options)
     errors = [
-        *verify_store(open_store(options)),
+        *verify_store(store),
         *map(format_orphan, fingerprint.find_report_orphans(options.reports)),
     ]
     lines = errors or [f"{options.results}: all files are intact"]
-    print("\n".join([*lines, *list_foreign_folders(open_store(options))]))
+    print("\n".join([*lines, *list_archive_notes(store), *list_foreign_folders(store)]))
     return 2 if errors else 0
 
 

@@ -5,6 +5,7 @@ followed, and what another process works on is left alone. Nothing is changed, e
 which is damaged or missing is restored from an intact copy.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -120,6 +121,19 @@ def verify_store(run_store: store.Store) -> Iterator[str]:
                     )
     except KdpipeError as error:
         yield str(error)
+
+
+def list_archive_notes(run_store: store.Store) -> Iterator[str]:
+    """Return a note on an archive of which a missing line would not be noticed."""
+    path = run_store.archive_path
+    with contextlib.suppress(KdpipeError):  # `verify_store` reports a damaged one
+        if path.exists() and not records.states_count(path):
+            yield (
+                f"note: {path} does not say how many records it holds (an earlier version wrote "
+                "it, or its first line is missing), so one that is missing would not be noticed: "
+                f"kdpipe archive STUDY --results {run_store.root} --to {run_store.root} says which "
+                "results of a study are there, and writes it anew"
+            )
 
 
 def list_foreign_folders(run_store: store.Store) -> Iterator[str]:
