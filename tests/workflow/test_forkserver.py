@@ -13,6 +13,7 @@ from helpers import tiny_study
 from helpers.snakemake_sandbox import Lab
 from helpers.terminal import Terminal
 
+from kdpipe.jobs import forkserver
 from kdpipe.plan import estimate
 from kdpipe.plan.estimate import Speed
 from kdpipe.plan.labels import label_nodes
@@ -113,6 +114,25 @@ def test_forked_jobs_leave_the_same_bytes_and_nothing_else(lab, plain, tmp_path_
     assert head.wait(timeout=300) == 0, (lab.folder / "said").read_text()
     assert lab.exact() == plain
     assert gone(lab) and not folder.exists()
+
+
+def test_a_full_disk_under_its_log_does_not_fail_a_job(monkeypatch):
+    """What it printed is lost; it used to count as killed by the system."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    added = forkserver.start_forkserver()
+    for name, value in added.items():
+        monkeypatch.setenv(name, value)
+    deadline = time.monotonic() + 60
+    while not (heartbeat := forkserver.read_heartbeat()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert heartbeat
+    command = [Path(added["PATH"].partition(":")[0]) / "kdpipe", "--version"]
+    try:
+        with open("/dev/full", "w") as full:
+            job = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    finally:
+        psutil.Process(heartbeat[0]).kill()
+    assert (job.returncode, job.stderr) == (0, "")
 
 
 def test_the_parent_killed_in_the_middle(lab, plain):

@@ -225,9 +225,10 @@ def _run_forked_job(
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # a log on a full disk is not the job's outcome
+                stream.flush()
+        with contextlib.suppress(OSError):
             client.sendall(f"{code}\n".encode())
         os._exit(0)
 

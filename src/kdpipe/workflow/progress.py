@@ -148,6 +148,7 @@ def _format_progress(job: JobRow) -> tuple[str, str]:
     return f"epoch {job.progress.epoch} of {job.epochs}", error
 
 
+MIN_LOG_BYTES = 2**20  # a disk with less is full
 KILLED_REASON = "it ended without a message, as a job does that the system kills when out of memory"
 # The end of the log of an interrupted job.
 INTERRUPTED_PREFIXES = ("interrupted: ", "kdpipe: interrupted; ")
@@ -283,7 +284,8 @@ class ProgressReporter:
         if queue and "'FAILED'" not in queue:  # a time limit, no memory, a dead node; no such queue
             reason = queue
         labels = self.run_state.labels if self.run_state else {}
-        reason = shorten_line(replace_names(reason or KILLED_REASON, labels))
+        reason = reason or _find_full_disk(logs) or KILLED_REASON
+        reason = shorten_line(replace_names(reason, labels))
         if self.run_state:
             for member in self._list_members(name):
                 if self.run_state.is_made_by_pack(member):
@@ -407,6 +409,15 @@ class ProgressReporter:
             return store.failure_reason("data", name)
         node = plan.nodes_by_name.get(name)
         return node and status.find_missing_reason(node, plan, store, {})[1]
+
+
+def _find_full_disk(logs: Sequence[str]) -> str | None:
+    """Return that a job could log no reason since the disk of its logs is full."""
+    for folder in (os.path.dirname(log) or "." for log in logs):
+        space = os.statvfs(folder)
+        if space.f_bavail * space.f_frsize < MIN_LOG_BYTES:
+            return f"no space left on the disk of {folder}/, so its reason could not be logged"
+    return None
 
 
 # Of this process: created by the logger plugin before the Snakefile is parsed.

@@ -257,6 +257,23 @@ def test_of_a_job_that_noted_nothing_the_last_line_of_its_log_is_the_reason(snak
     assert f"failed  {SCRATCH}: Killed ({tmp_path}/x.log)" in snakemake.lines
 
 
+@pytest.mark.parametrize(("blocks", "is_full"), [(3, True), (10**6, False)])
+def test_of_a_job_that_could_log_nothing_the_full_disk_is_the_reason(
+    snakemake, tmp_path, monkeypatch, blocks, is_full
+):
+    plan = snakemake.study()
+    name = next(iter(plan.runs))
+    (tmp_path / "x.log").touch()
+    space = SimpleNamespace(f_bavail=blocks, f_frsize=4096)
+    monkeypatch.setattr(progress.os, "statvfs", lambda _: space)
+    snakemake.started()
+    snakemake.begin("train", name)
+    snakemake.fail("train", name, str(tmp_path / "x.log"))
+    (line,) = [line for line in snakemake.lines if line.startswith("failed")]
+    assert (f"no space left on the disk of {tmp_path}/" in line) == is_full
+    assert ("out of memory" in line) != is_full
+
+
 @pytest.mark.parametrize("quiet", [None, {"all"}])
 def test_nothing_to_do_is_said(snakemake, quiet):
     plan = snakemake.study(to_do=[])
