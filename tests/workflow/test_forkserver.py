@@ -116,6 +116,21 @@ def test_forked_jobs_leave_the_same_bytes_and_nothing_else(lab, plain, tmp_path_
     assert gone(lab) and not folder.exists()
 
 
+def test_the_head_killed_while_a_job_is_stopped(lab, plain):
+    """The job keeps the lock of its run until it goes on: the next start sees to that."""
+    head = lab.start()
+    job = lab.in_the_middle(head)
+    job.suspend()
+    head.kill()
+    head.wait()
+    time.sleep(1)
+    assert job.status() == psutil.STATUS_STOPPED
+    assert lab.ended() == 0, (lab.folder / "said").read_text()
+    message = f"its stopped jobs (process {job.pid}) continue, and end"
+    assert message in (lab.folder / "said").read_text()
+    assert lab.exact() == plain and gone(lab)
+
+
 def test_a_full_disk_under_its_log_does_not_fail_a_job(monkeypatch):
     """What it printed is lost; it used to count as killed by the system."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)

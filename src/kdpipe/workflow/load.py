@@ -30,7 +30,13 @@ from kdpipe.runs.records import ensure_record_backup, read_finished_record
 from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import Store
 from kdpipe.text import join_names
-from kdpipe.workflow import preflight, progress, run_snakemake, snakemake_verbs
+from kdpipe.workflow import (
+    preflight,
+    progress,
+    run_snakemake,
+    snakemake_verbs,
+    stopped_processes,
+)
 from kdpipe.workflow.rule_context import (
     PACKS_FOLDER,
     RuleContext,
@@ -164,6 +170,9 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
         if preflight.acquire_lock():
             message = KILLED_MESSAGE + (QUEUED_MESSAGE if options.is_remote else "")
             print(message, file=sys.stderr)
+            if orphans := stopped_processes.continue_orphans():
+                pids = ", ".join(map(str, orphans))
+                print(f"its stopped jobs (process {pids}) continue, and end", file=sys.stderr)
         if search_state is not None:
             state.save_journal(search_state, store)
         if to_do:

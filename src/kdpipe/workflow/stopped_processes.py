@@ -16,6 +16,7 @@ from typing import NamedTuple
 import psutil  # which Snakemake needs
 
 from kdpipe.jobs import forkserver
+from kdpipe.jobs.parent_watchdog import HEAD_VARIABLE, Head
 
 SILENT_SECONDS = 30.0  # without an answer of the server, which gives one each second
 GRACE_SECONDS = 5.0  # for jobs to end by a signal of their own
@@ -64,6 +65,32 @@ def continue_stopped() -> None:
     for child in _list_stopped():
         with contextlib.suppress(psutil.Error):
             child.resume()
+
+
+def continue_orphans() -> list[int]:
+    """Let stopped jobs in this folder go on whose head has ended, by which they end too.
+
+    While they are stopped they keep the locks of their runs. Returns their process ids.
+    """
+    continued: list[int] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # of another user, or it has ended
+            if (
+                process.status() in STOPPED_STATES
+                and Path(process.cwd()).samefile(".")
+                and _is_orphan(process)
+            ):
+                process.resume()
+                continued.append(process.pid)
+    return continued
+
+
+def _is_orphan(process: psutil.Process) -> bool:
+    """Return whether a process is a job whose head has ended."""
+    words = process.cmdline()  # of a job that a server has forked: those of the server
+    text = words[-1] if "preload" in words else process.environ().get(HEAD_VARIABLE, "")
+    head = Head.parse(text)
+    return head is not None and not head.is_alive
 
 
 def end_jobs_later() -> None:
