@@ -5,6 +5,7 @@ streams, a PATH, a current folder), and handlers of signals, so that Ctrl-C and 
 one line, whatever it is doing.
 """
 
+import atexit
 import contextlib
 import io
 import os
@@ -101,6 +102,9 @@ class _Interrupt:
 def _attach_handlers() -> _Interrupt:
     """Handle Ctrl-C and SIGTERM, unless they are ignored, as after nohup."""
     interrupt, process = _Interrupt(), os.getpid()
+    # Of all that is called at the end the last. Python would give the signals back their defaults,
+    # by which one that comes a moment later ends a command that has done its work.
+    atexit.register(_ignore_signals)
 
     def end(number: int, frame: Any) -> None:
         with contextlib.suppress(OSError):  # who reads it may have ended, too
@@ -112,6 +116,11 @@ def _attach_handlers() -> _Interrupt:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
     return interrupt
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

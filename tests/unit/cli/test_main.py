@@ -185,3 +185,24 @@ def test_without_a_path_the_systems_is_taken(tmp_path, monkeypatch, handlers):
     monkeypatch.setattr(sys, "argv", ["kdpipe", "check", "missing.yaml"])
     assert entry.run_command() == 2
     assert os.environ["PATH"] == os.defpath
+
+
+LATE = """
+import os, signal, sys
+from kdpipe import __main__
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=int(sys.argv[1])):
+        kill(pid, number)
+late = Late()
+sys.argv = ["kdpipe", "--version"]
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_work_is_done_changes_no_exit_code(number):
+    """While Python takes its modules down, when it has given signals back their defaults."""
+    command = [sys.executable, "-c", LATE, str(int(number))]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith("kdpipe ")
